@@ -1,0 +1,109 @@
+"""Classes by name: registered with a decorator, named as ``module:Class``, or shipped as an entry point."""
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from simulator.core.errors import InputError, unknown
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+class ParameterInfo(NamedTuple):
+    """A keyword of a registered class's constructor."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+
+class Registry(Generic[T]):
+    """Named classes of one kind. Importing is lazy: a package's modules are loaded when a name is first looked up.
+
+    ``kind`` is the word for error messages, ``package`` the one whose modules register classes, ``group`` the entry
+    point group that plug-ins use. Parameters of a class are the keyword-only arguments of its constructor.
+    """
+
+    def __init__(self, kind: str, *, package: str, group: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._group = group
+        self._classes: dict[str, type[T]] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """Register a class under a name; registering a name twice is a programming error."""
+
+        def decorate(cls: C) -> C:
+            assert name not in self._classes, f"{self.kind} '{name}' is registered twice"
+            self._classes[name] = cls
+            return cls
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """Return all known names, sorted."""
+        self._load()
+        return sorted({*self._classes, *(point.name for point in entry_points(group=self._group))})
+
+    def get(self, name: str) -> type[T]:
+        """Return the class of a name or of ``module:Class``; InputError with a suggestion when there is none."""
+        self._load()
+        if name in self._classes:
+            return self._classes[name]
+        if ":" in name:
+            return self._imported(name)
+        for point in entry_points(group=self._group, name=name):
+            loaded: type[T] = point.load()
+            return loaded
+        raise unknown(self.kind, name, self.names())
+
+    def parameters(self, name: str) -> dict[str, ParameterInfo]:
+        """Return the parameters a class takes, by name, in order."""
+        cls = self.get(name)
+        hints = get_type_hints(cls.__init__)
+        return {
+            parameter.name: ParameterInfo(parameter.name, hints.get(parameter.name, Any), parameter.default)
+            for parameter in inspect.signature(cls).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    def make(self, name: str, params: Mapping[str, Any]) -> T:
+        """Construct a class with checked parameters; InputError names the parameter that is unknown or wrong."""
+        known = self.parameters(name)
+        checked = {}
+        for key, value in params.items():
+            if key not in known:
+                raise unknown(f"parameter of {self.kind} {name}", key, known)
+            try:
+                adapter = TypeAdapter(known[key].annotation, config=ConfigDict(strict=True))
+                checked[key] = adapter.validate_python(value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise InputError(f"{self.kind} {name}: {key} is {value!r}: {first['msg'].lower()}") from None
+        return self.get(name)(**checked)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+            import_module(module.name)
+
+    def _imported(self, name: str) -> type[T]:
+        module_name, _, class_name = name.partition(":")
+        try:
+            module = import_module(module_name)
+        except ImportError as error:
+            raise InputError(f"{self.kind} '{name}': cannot import {module_name}: {error}") from None
+        found = getattr(module, class_name, None)
+        if not isinstance(found, type):
+            raise InputError(f"{self.kind} '{name}': module {module_name} has no class {class_name}")
+        return found

@@ -1,0 +1,108 @@
+"""A request on its way through the cluster."""
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Segment(NamedTuple):
+    """A piece of a prompt: ``id`` names the content up to prompt token ``end``, all before it included."""
+
+    id: int
+    end: int
+
+
+class Status(Enum):
+    """How a request ended, or that it hasn't."""
+
+    UNFINISHED = "unfinished"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Request:
+    """One request: what was asked, how far it got, and when (times in picoseconds, -1 while unknown).
+
+    ``computed`` counts the tokens whose KV is in the cache and ``generated`` the output tokens made. While a request
+    decodes in a batch both stand still and the batch knows the truth (``DecodeSet``); they are right again as soon as it
+    leaves. ``output_id`` names the content of its output where requests may share it, as ``Segment.id`` does.
+    """
+
+    __slots__ = (
+        "admitted_at",
+        "arrival",
+        "blocks",
+        "cached",
+        "client",
+        "computed",
+        "failure",
+        "finish_iteration",
+        "finished_at",
+        "first_token_at",
+        "generated",
+        "index",
+        "instance",
+        "offset",
+        "output_id",
+        "output_tokens",
+        "preemptions",
+        "priority",
+        "prompt_tokens",
+        "segments",
+        "session",
+        "span_start",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        arrival: int,
+        prompt_tokens: int,
+        output_tokens: int,
+        *,
+        priority: int = 0,
+        client: int = -1,
+        session: int = -1,
+        segments: tuple[Segment, ...] = (),
+        output_id: int | None = None,
+    ) -> None:
+        self.index = index
+        self.arrival = arrival
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.priority = priority
+        self.client = client
+        self.session = session
+        self.segments = segments
+        self.output_id = output_id
+        self.computed = 0
+        self.generated = 0
+        self.cached = 0
+        self.preemptions = 0
+        self.instance = -1
+        self.admitted_at = -1
+        self.first_token_at = -1
+        self.finished_at = -1
+        self.failure: str | None = None
+        # Below: kept by the engine while the request is on an instance.
+        self.blocks = 0
+        self.offset = 0
+        self.finish_iteration = -1
+        self.span_start = -1
+
+    def __lt__(self, other: "Request") -> bool:
+        return self.index < other.index
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that must be in the cache before the next one can be sampled: the prompt and what was generated."""
+        return self.prompt_tokens + self.generated
+
+    @property
+    def status(self) -> Status:
+        """How the request ended, or ``UNFINISHED``."""
+        if self.failure is not None:
+            return Status.FAILED
+        return Status.COMPLETED if self.finished_at >= 0 else Status.UNFINISHED
+
+    def __repr__(self) -> str:
+        return f"Request({self.index}, {self.prompt_tokens}+{self.output_tokens}, generated={self.generated})"

@@ -1,0 +1,63 @@
+"""What the engine asks of a cost model: how long the next iterations take."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from simulator.core import Request
+
+
+class Decodes(Protocol):
+    """The decoding requests as a cost model sees them: how many, and how many KV tokens they read."""
+
+    @property
+    def context(self) -> int:
+        """KV tokens that all of them read in the next iteration."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """KV tokens that the one with the longest context reads in the next iteration."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class CostModel(ABC):
+    """How long an iteration takes on one instance, in whole picoseconds.
+
+    A run of decode iterations has a closed form because the n-th takes ``first + n * growth``: between two knots of a
+    cost table, time is affine in context, and context grows by a constant. Answers must depend on nothing but what is
+    asked, and ``decode_run`` of a later iteration must continue the earlier answer exactly.
+    """
+
+    @abstractmethod
+    def decode_run(self, decodes: Decodes) -> tuple[int, int, int]:
+        """Return (first, growth, limit): the next ``limit`` iterations that only decode take first, first + growth, ..."""
+
+    @abstractmethod
+    def mixed(self, chunks: Sequence[tuple[Request, int]], decodes: Decodes) -> int:
+        """Return the duration of an iteration with prompt chunks (request, new tokens), cached ones in ``computed``."""
+
+    @abstractmethod
+    def coverage(self) -> dict[str, Any]:
+        """Return which terms come from measurements and which from a roofline, for the results."""
+
+
+class FixedCost(CostModel):
+    """Every iteration takes the same time: for tests of queueing and for replaying recorded decisions."""
+
+    def __init__(self, iteration_ps: int) -> None:
+        self.iteration_ps = iteration_ps
+
+    def decode_run(self, decodes: Decodes) -> tuple[int, int, int]:
+        """Return the fixed duration, without growth or limit."""
+        return self.iteration_ps, 0, 2**62
+
+    def mixed(self, chunks: Sequence[tuple[Request, int]], decodes: Decodes) -> int:
+        """Return the fixed duration."""
+        return self.iteration_ps
+
+    def coverage(self) -> dict[str, Any]:
+        """Say that nothing is modelled."""
+        return {"iteration": "fixed"}

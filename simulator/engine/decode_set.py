@@ -1,0 +1,134 @@
+"""The requests that decode together, as aggregates: an iteration costs O(what changed), not O(batch)."""
+
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+
+from simulator.core import Request
+
+
+class DecodeSet:
+    """Requests that each make one token an iteration.
+
+    Iterations of an instance are numbered; ``iteration`` is the next one to run. A member's context (the KV tokens it
+    reads, its new one included) grows by 1 an iteration, so ``context - iteration`` is constant: it is kept as
+    ``request.offset``, and sums and maxima over the set stay right without touching its members.
+    ``add_span`` hears, of each member that leaves, in which iterations it made tokens (``Ledger.add_span``).
+    """
+
+    __slots__ = ("_add_span", "_crossings", "_finishes", "_longest", "_offsets", "block_size", "iteration", "members")
+
+    def __init__(self, block_size: int, add_span: Callable[[tuple[int, int, int]], None]) -> None:
+        self._add_span = add_span
+        self.block_size = block_size
+        self.iteration = 0
+        self.members: dict[Request, None] = {}
+        self._offsets = 0
+        self._finishes: list[tuple[int, Request]] = []
+        # A heap by context, kept only once a cost model asks for the longest.
+        self._longest: list[tuple[int, Request]] | None = None
+        # _crossings[r]: members whose next token opens a new KV block at iterations congruent to r.
+        self._crossings = [0] * block_size
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __contains__(self, request: Request) -> bool:
+        return request in self.members
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.members)
+
+    @property
+    def context(self) -> int:
+        """KV tokens that all members together read in the next iteration."""
+        return self._offsets + len(self.members) * self.iteration
+
+    @property
+    def longest(self) -> int:
+        """Context of the member with the longest one, in the next iteration; 0 when empty."""
+        if self._longest is None:
+            self._longest = sorted((-request.offset, request) for request in self.members)
+        heap = self._longest
+        while heap:
+            negative, request = heap[0]
+            if request in self.members and request.offset == -negative:
+                return self.iteration - negative
+            heappop(heap)
+        return 0
+
+    def add(self, request: Request) -> None:
+        """Let a request decode from the next iteration on."""
+        offset = request.computed + 1 - self.iteration
+        request.offset = offset
+        request.span_start = self.iteration
+        last = self.iteration + request.output_tokens - request.generated - 1
+        request.finish_iteration = last
+        self.members[request] = None
+        self._offsets += offset
+        self._crossings[(1 - offset) % self.block_size] += 1
+        heappush(self._finishes, (last, request))
+        if self._longest is not None:
+            heappush(self._longest, (-offset, request))
+
+    def remove(self, request: Request) -> None:
+        """Take a request out before the next iteration; its ``computed`` and ``generated`` become true again."""
+        del self.members[request]
+        offset = request.offset
+        self._offsets -= offset
+        self._crossings[(1 - offset) % self.block_size] -= 1
+        request.computed = offset + self.iteration - 1
+        request.generated = request.output_tokens - (request.finish_iteration - self.iteration) - 1
+        if request.span_start < self.iteration:
+            self._add_span((request.index, request.span_start, self.iteration - 1))
+
+    def next_finish(self) -> int:
+        """Return the number of the iteration in which the next member makes its last token; the set is not empty."""
+        heap = self._finishes
+        while True:
+            last, request = heap[0]
+            if request in self.members and request.finish_iteration == last:
+                return last
+            heappop(heap)
+
+    def pop_finished(self) -> list[Request]:
+        """Remove and return the members that made their last token before the next iteration."""
+        heap, done = self._finishes, []
+        while heap and heap[0][0] < self.iteration:
+            last, request = heappop(heap)
+            if request in self.members and request.finish_iteration == last:
+                self.remove(request)
+                done.append(request)
+        return done
+
+    def crosses(self, request: Request) -> bool:
+        """Tell whether a member opens a new KV block in the next iteration."""
+        return (request.offset + self.iteration - 1) % self.block_size == 0
+
+    def blocks_needed(self, start: int, count: int) -> int:
+        """Return how many KV blocks the members open in ``count`` iterations from number ``start`` on."""
+        size, crossings = self.block_size, self._crossings
+        if count == 1:
+            return crossings[start % size]
+        cycles, rest = divmod(count, size)
+        total = cycles * len(self.members)
+        if rest:
+            first = start % size
+            last = first + rest
+            total += sum(crossings[first:last])
+            if last > size:
+                total += sum(crossings[: last - size])
+        return total
+
+    def iterations_that_fit(self, start: int, free: int, wanted: int) -> int:
+        """Return how many of ``wanted`` iterations from number ``start`` on open at most ``free`` KV blocks in all."""
+        size = self.block_size
+        if (wanted // size + 1) * len(self.members) <= free or self.blocks_needed(start, wanted) <= free:
+            return wanted
+        cycles = free // len(self.members)
+        used, fits = cycles * len(self.members), cycles * size
+        while fits < wanted:
+            used += self._crossings[(start + fits) % size]
+            if used > free:
+                break
+            fits += 1
+        return fits

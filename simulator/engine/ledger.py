@@ -1,0 +1,58 @@
+"""The ledger: what an instance ran, as runs of iterations, and in which of them each request made tokens.
+
+Nothing is stored per token. Token times, inter-token latencies and time lines come from here, vectorised, afterwards.
+"""
+
+from array import array
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int = NDArray[np.int64]
+
+RUN_COLUMNS: Final = (
+    "start",  # ps, start of the first iteration
+    "first",  # ps, duration of the first iteration
+    "growth",  # ps, by which each further iteration is longer than the one before
+    "iterations",
+    "decodes",  # requests decoding in each of these iterations
+    "prefills",  # requests with a prompt chunk
+    "prefill_tokens",
+    "context",  # KV tokens that the decodes read in the first iteration
+    "waiting",  # requests queued at the instance
+    "blocks_used",  # KV blocks in use at the start
+    "preempted",  # requests preempted by this plan
+)
+SPAN_COLUMNS: Final = ("request", "first", "last")
+
+
+class Ledger:
+    """Runs and spans of one instance, appended as they happen."""
+
+    __slots__ = ("_runs", "_spans", "add_run", "add_span")
+
+    def __init__(self) -> None:
+        self._runs = array("q")
+        self._spans = array("q")
+        # One row is one `extend` of a tuple: the cheapest append Python has, and 8 bytes a figure.
+        self.add_run = self._runs.extend
+        self.add_span = self._spans.extend
+
+    def runs(self) -> Int:
+        """Return the runs in time order, shape (runs, len(RUN_COLUMNS)); iterations are numbered through from 0."""
+        return np.frombuffer(self._runs, dtype=np.int64).reshape(-1, len(RUN_COLUMNS))
+
+    def spans(self) -> Int:
+        """Return the spans, shape (spans, 3): a request made one token in each iteration from first to last."""
+        return np.frombuffer(self._spans, dtype=np.int64).reshape(-1, len(SPAN_COLUMNS))
+
+
+def iteration_ends(runs: Int, numbers: Int) -> Int:
+    """Return when iterations ended, in ps; ``numbers`` has any shape and counts iterations from 0."""
+    firsts = np.cumsum(runs[:, 3]) - runs[:, 3]
+    row = np.searchsorted(firsts, numbers, side="right") - 1
+    start, first, growth = runs[row, 0], runs[row, 1], runs[row, 2]
+    done = numbers - firsts[row] + 1
+    ends: Int = start + done * first + growth * (done * (done - 1) // 2)
+    return ends

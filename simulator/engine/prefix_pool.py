@@ -1,0 +1,133 @@
+"""KV blocks with prefix caching across requests: block by block, in vLLM's order of eviction."""
+
+from collections import OrderedDict
+
+from simulator.core import Request
+from simulator.engine.kv_pool import KVPool
+
+# What a full block holds: (id of the content up to and with its segment, position in the prompt).
+Content = tuple[int, int]
+
+
+class PrefixPool(KVPool):
+    """Blocks that requests with a common prefix share.
+
+    Full blocks keep their content when released and are found again by it until their turn to be overwritten comes:
+    blocks without reusable content go first, then the longest unused, a request's last block before its first. Blocks
+    that decoding requests filled are told apart only when such a request leaves (``take`` is a sum), which changes
+    nothing: until then their content is of use to nobody else.
+
+    Source: ``vllm/v1/core/{block_pool,kv_cache_manager}.py`` of vLLM 0.32.0.
+    """
+
+    def __init__(self, total: int, block_size: int) -> None:
+        super().__init__(total, block_size)
+        self._plain = list(range(total))
+        self._unused: OrderedDict[int, None] = OrderedDict()
+        self._references = [0] * total
+        self._content: list[Content | None] = [None] * total
+        # First block cached with a content, or several of them in that order.
+        self._cached: dict[Content, dict[int, None]] = {}
+        self._held: dict[Request, list[int]] = {}
+        self._taken: list[int] = []  # by decoding requests, not told apart yet
+
+    def can_admit(self, request: Request) -> bool:
+        """Tell whether the whole sequence so far fits; blocks shared with running requests take no room."""
+        need = self.blocks_for(request.tokens)
+        if need <= self.free:
+            return True
+        return need - sum(1 for block in self._hits(request) if self._references[block]) <= self.free
+
+    def admit(self, request: Request) -> None:
+        """Give a waiting request the longest cached prefix of its sequence; see ``KVPool``."""
+        hits = self._hits(request)
+        for block in hits:
+            if self._references[block] == 0:
+                del self._unused[block]
+                self.free -= 1
+            self._references[block] += 1
+        self._held[request] = hits
+        request.blocks = len(hits)
+        request.computed = len(hits) * self.block_size
+
+    def extend(self, request: Request, tokens: int) -> None:
+        """Give a request blocks for more tokens, and make the full ones findable; see ``KVPool``."""
+        after = request.computed + tokens
+        more = self.blocks_for(after) - request.blocks
+        held = self._held[request]
+        if more > 0:
+            held += self._pop(more)
+            request.blocks += more
+        self._cache(request, held, request.computed // self.block_size, after // self.block_size)
+
+    def take(self, blocks: int) -> None:
+        """Take blocks for decoding requests; see ``KVPool``."""
+        self._taken += self._pop(blocks)
+
+    def release(self, request: Request, *, resumes: bool = False) -> None:
+        """Take a request's blocks back, keeping what full ones hold; see ``KVPool``."""
+        held = self._held.pop(request)
+        while len(held) < request.blocks:
+            held.append(self._taken.pop())
+        self._cache(request, held, 0, request.computed // self.block_size)
+        request.blocks = 0
+        references, content = self._references, self._content
+        for block in reversed(held):
+            references[block] -= 1
+            if references[block] == 0:
+                self.free += 1
+                if content[block] is None:
+                    self._plain.append(block)
+                else:
+                    self._unused[block] = None
+
+    def _pop(self, count: int) -> list[int]:
+        """Take free blocks in their order of reuse; what they held is forgotten."""
+        self.free -= count
+        plain, popped = self._plain, []
+        while count and plain:
+            popped.append(plain.pop())
+            count -= 1
+        for _ in range(count):
+            block, _ = self._unused.popitem(last=False)
+            content = self._content[block]
+            assert content is not None
+            sharing = self._cached[content]
+            del sharing[block]
+            if not sharing:
+                del self._cached[content]
+            self._content[block] = None
+            popped.append(block)
+        for block in popped:
+            self._references[block] = 1
+        return popped
+
+    def _hits(self, request: Request) -> list[int]:
+        """Return the cached blocks of the longest prefix, never the whole sequence: its last token must be computed."""
+        if not request.segments and not request.preemptions:
+            return []
+        cached, hits = self._cached, []
+        for position in range((request.tokens - 1) // self.block_size):
+            sharing = cached.get(self._content_of(request, position))
+            if sharing is None:
+                break
+            hits.append(next(iter(sharing)))
+        return hits
+
+    def _cache(self, request: Request, held: list[int], first: int, last: int) -> None:
+        """Make blocks first..last - 1 of a request, now full, findable by their content."""
+        for position in range(first, last):
+            block = held[position]
+            if self._content[block] is None:
+                key = self._content_of(request, position)
+                self._content[block] = key
+                self._cached.setdefault(key, {})[block] = None
+
+    def _content_of(self, request: Request, position: int) -> Content:
+        end = (position + 1) * self.block_size
+        for segment in request.segments:
+            if segment.end >= end:
+                return segment.id, position
+        if end > request.prompt_tokens and request.output_id is not None:
+            return request.output_id, position
+        return -1 - request.index, position

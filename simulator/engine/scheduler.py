@@ -1,0 +1,59 @@
+"""What a policy is to the engine: it sees queues and the KV pool, returns a plan, and never touches time or hardware."""
+
+from abc import ABC, abstractmethod
+from typing import Final, NamedTuple
+
+from simulator.core import Request
+from simulator.engine.decode_set import DecodeSet
+from simulator.engine.kv_pool import KVPool
+
+FOREVER: Final = 2**62
+
+
+class Chunk(NamedTuple):
+    """Prompt tokens of one request that an iteration computes, after those already in the cache."""
+
+    request: Request
+    tokens: int
+
+
+class Plan(NamedTuple):
+    """What the next iteration runs: these prompt chunks, and one token for every request in the decode set.
+
+    ``horizon``: for how many iterations this stays the policy's decision if nothing arrives and nothing finishes; 1 is
+    always right. The engine ends it sooner at the next finish, when KV blocks run out, or at a knot of the cost model.
+    ``arrivals_matter``: whether a request that arrives meanwhile could change the decision.
+    """
+
+    chunks: tuple[Chunk, ...] | list[Chunk] = ()
+    horizon: int = 1
+    arrivals_matter: bool = True
+
+
+class Scheduler(ABC):
+    """Base of all policies. The engine sets ``kv``, ``decodes`` and ``now`` (ps) before it asks anything."""
+
+    kv: KVPool
+    decodes: DecodeSet
+    now: int = 0
+    preempted: int = 0  # preemptions since the engine last looked
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """How many requests queue at this instance."""
+
+    @abstractmethod
+    def add(self, request: Request) -> None:
+        """Take in a request that arrived, or came back."""
+
+    @abstractmethod
+    def plan(self) -> Plan:
+        """Decide the next iteration: admit, preempt, chunk. Blocks for it must be taken from ``kv`` here."""
+
+    @abstractmethod
+    def finished(self, request: Request) -> None:
+        """Hear that a request made its last token; the engine has taken its blocks back."""
+
+    def prefilled(self, request: Request) -> None:  # noqa: B027  (a policy may ignore it)
+        """Hear that a request's prompt is done and that it is in the decode set now."""

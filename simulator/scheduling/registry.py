@@ -1,0 +1,7 @@
+"""Policies by name: a decorator registers them, a dotted path or an entry point adds a user's own."""
+
+from simulator.core.registry import Registry
+from simulator.engine.scheduler import Scheduler
+
+SCHEDULERS: Registry[Scheduler] = Registry("scheduler", package="simulator.scheduling", group="tokenyard.schedulers")
+scheduler = SCHEDULERS.register

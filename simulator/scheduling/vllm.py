@@ -1,0 +1,165 @@
+"""vLLM V1: mixed batches of decodes and prompt chunks under a token budget.
+
+Source: the scheduler of vLLM 0.32.0 (``vllm/v1/core/sched/scheduler.py``), whose recorded decisions
+``tokenyard validate schedules`` repeats step by step.
+"""
+
+from typing import Literal
+
+from simulator.core import InputError, Request
+from simulator.engine.scheduler import FOREVER, Chunk, Plan, Scheduler
+from simulator.scheduling.queues import ArrivalQueue, KeyQueue, WaitingQueue
+from simulator.scheduling.registry import scheduler
+
+# Nothing to decide until something arrives or finishes, or (the queue's head is blocked) until something finishes.
+_STEADY = Plan(horizon=FOREVER)
+_BLOCKED = Plan(horizon=FOREVER, arrivals_matter=False)
+
+
+@scheduler("vllm")
+class VLLM(Scheduler):
+    """vLLM V1: decodes first, then prompt chunks in order of arrival (or priority); preempts by recompute.
+
+    ``max_num_seqs``: most requests running at once. ``max_num_batched_tokens``: most tokens an iteration computes.
+    ``policy``: ``fcfs``, or ``priority`` (lower ``priority`` first, ties by arrival).
+    """
+
+    def __init__(
+        self,
+        *,
+        max_num_seqs: int = 1024,
+        max_num_batched_tokens: int = 8192,
+        policy: Literal["fcfs", "priority"] = "fcfs",
+    ) -> None:
+        if not 1 <= max_num_seqs <= max_num_batched_tokens:
+            raise InputError(
+                f"max_num_seqs is {max_num_seqs} and max_num_batched_tokens {max_num_batched_tokens}",
+                hint="vLLM needs 1 <= max_num_seqs <= max_num_batched_tokens",
+            )
+        self.max_num_seqs = max_num_seqs
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self.by_priority = policy == "priority"
+        self.queue: WaitingQueue = KeyQueue(lambda request: request.priority) if self.by_priority else ArrivalQueue()
+        self.running: dict[Request, None] = {}  # in order of admission
+        # At most one running request has prompt left: admission stops at the chunk that empties the token budget.
+        self._partial: Request | None = None
+        self._skipped: list[Request] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many requests queue at this instance."""
+        return len(self.queue)
+
+    def add(self, request: Request) -> None:
+        """Queue a request."""
+        self.queue.push(request)
+
+    def finished(self, request: Request) -> None:
+        """Drop a request that made its last token."""
+        del self.running[request]
+
+    def plan(self) -> Plan:
+        """Run all decodes, then the unfinished prompt, then as many waiting requests as budget and memory allow."""
+        kv, decodes = self.kv, self.decodes
+        if self._skipped:
+            self._rejoin()
+        blocks = decodes.blocks_needed(decodes.iteration, 1)
+        if (partial := self._partial) is None:
+            if not self.queue:
+                if blocks > kv.free:
+                    return self._plan_when_short()
+                kv.take(blocks)
+                return _STEADY
+            tokens = 0
+        else:
+            tokens = min(partial.tokens - partial.computed, self.max_num_batched_tokens - len(decodes))
+            blocks += kv.blocks_for(partial.computed + tokens) - partial.blocks
+        if blocks > kv.free:
+            return self._plan_when_short()
+
+        kv.take(decodes.blocks_needed(decodes.iteration, 1))
+        budget = self.max_num_batched_tokens - len(decodes)
+        chunks: list[Chunk] = []
+        if partial is not None:
+            kv.extend(partial, tokens)
+            chunks.append(Chunk(partial, tokens))
+            budget -= tokens
+            if partial.computed + tokens == partial.tokens:
+                self._partial = None
+        queue, running = self.queue, self.running
+        while queue and budget > 0 and len(running) < self.max_num_seqs:
+            request = queue.peek()
+            if not kv.can_admit(request):
+                break
+            queue.pop()
+            kv.admit(request)
+            tokens = request.tokens - request.computed
+            if tokens > budget:
+                tokens = budget
+                self._partial = request
+            kv.extend(request, tokens)
+            running[request] = None
+            chunks.append(Chunk(request, tokens))
+            budget -= tokens
+        if chunks:
+            return Plan(chunks)
+        # The head waits for a slot or for memory, and only a finish frees either; by priority a newcomer may pass it.
+        return _STEADY if self.by_priority else _BLOCKED
+
+    def _plan_when_short(self) -> Plan:
+        """Hand out memory in order of admission, preempting from the back (or the least urgent) until it is enough."""
+        kv, decodes = self.kv, self.decodes
+        given: dict[Request, int] = {}
+        for request in list(self.running):
+            if request not in self.running:
+                continue
+            if request in decodes:
+                tokens, blocks = 1, int(decodes.crosses(request))
+            else:
+                tokens = min(request.tokens - request.computed, self.max_num_batched_tokens - sum(given.values()))
+                blocks = kv.blocks_for(request.computed + tokens) - request.blocks
+            while blocks > kv.free and request in self.running:
+                self._preempt(self._victim(), given)
+            if request not in self.running:
+                # vLLM stops here: whoever stands behind a request that preempted itself sits this iteration out.
+                self._skipped = [r for r in self.running if r not in given and r in decodes]
+                for other in self._skipped:
+                    decodes.remove(other)
+                    other.blocks = kv.blocks_for(other.computed)
+                break
+            if request in decodes:
+                kv.take(blocks)
+            else:
+                kv.extend(request, tokens)
+            given[request] = tokens
+        chunks = [Chunk(request, tokens) for request, tokens in given.items() if request not in decodes]
+        for request, tokens in chunks:
+            if request.computed + tokens == request.tokens:
+                self._partial = None
+        return Plan(chunks)
+
+    def _victim(self) -> Request:
+        if self.by_priority:
+            return max(self.running, key=lambda request: (request.priority, request.arrival, request.index))
+        return next(reversed(self.running))
+
+    def _preempt(self, victim: Request, given: dict[Request, int]) -> None:
+        """Take a victim's blocks and put it back into the queue, to compute its tokens again."""
+        kv, tokens = self.kv, given.pop(victim, 0)
+        if victim in self.decodes:
+            self.decodes.remove(victim)
+            # vLLM counts a block as cached when it is scheduled, so a token given a moment ago counts.
+            victim.computed += tokens
+            victim.blocks = kv.blocks_for(victim.computed)
+        if victim is self._partial:
+            self._partial = None
+        del self.running[victim]
+        kv.release(victim, resumes=True)
+        victim.preemptions += 1
+        self.preempted += 1
+        self.queue.push_front(victim)
+
+    def _rejoin(self) -> None:
+        for request in self._skipped:
+            self.decodes.add(request)
+        self._skipped = []
