@@ -41,6 +41,7 @@ class Request:
         "generated",
         "index",
         "instance",
+        "joined",
         "offset",
         "output_id",
         "output_tokens",
@@ -87,6 +88,7 @@ class Request:
         self.blocks = 0
         self.offset = 0
         self.finish_iteration = -1
+        self.joined = -1
         self.span_start = -1
 
     def __lt__(self, other: "Request") -> bool:

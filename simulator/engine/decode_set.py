@@ -15,15 +15,17 @@ class DecodeSet:
     ``add_span`` hears, of each member that leaves, in which iterations it made tokens (``Ledger.add_span``).
     """
 
-    __slots__ = ("_add_span", "_crossings", "_finishes", "_longest", "_offsets", "block_size", "iteration", "members")
+    __slots__ = ("_add_span", "_crossings", "_finishes", "_joined", "_longest", "_offsets", "block_size", "iteration", "members")
 
-    def __init__(self, block_size: int, add_span: Callable[[tuple[int, int, int]], None]) -> None:
+    def __init__(self, block_size: int, add_span: Callable[[int, int, int, int], None]) -> None:
         self._add_span = add_span
         self.block_size = block_size
         self.iteration = 0
         self.members: dict[Request, None] = {}
         self._offsets = 0
-        self._finishes: list[tuple[int, Request]] = []
+        # By last iteration, then in the order of joining: the order in which an engine hears that they are done.
+        self._finishes: list[tuple[int, int, Request]] = []
+        self._joined = 0
         # A heap by context, kept only once a cost model asks for the longest.
         self._longest: list[tuple[int, Request]] | None = None
         # _crossings[r]: members whose next token opens a new KV block at iterations congruent to r.
@@ -60,42 +62,43 @@ class DecodeSet:
         """Let a request decode from the next iteration on."""
         offset = request.computed + 1 - self.iteration
         request.offset = offset
-        request.span_start = self.iteration
+        request.span_start = request.joined = self.iteration
         last = self.iteration + request.output_tokens - request.generated - 1
         request.finish_iteration = last
         self.members[request] = None
         self._offsets += offset
         self._crossings[(1 - offset) % self.block_size] += 1
-        heappush(self._finishes, (last, request))
+        self._joined += 1
+        heappush(self._finishes, (last, self._joined, request))
         if self._longest is not None:
             heappush(self._longest, (-offset, request))
 
     def remove(self, request: Request) -> None:
         """Take a request out before the next iteration; its ``computed`` and ``generated`` become true again."""
         del self.members[request]
-        offset = request.offset
+        offset, iteration = request.offset, self.iteration
         self._offsets -= offset
         self._crossings[(1 - offset) % self.block_size] -= 1
-        request.computed = offset + self.iteration - 1
-        request.generated = request.output_tokens - (request.finish_iteration - self.iteration) - 1
-        if request.span_start < self.iteration:
-            self._add_span((request.index, request.span_start, self.iteration - 1))
+        request.computed = offset + iteration - 1
+        request.generated = request.output_tokens - request.finish_iteration + iteration - 1
+        if (first := request.span_start) < iteration:
+            self._add_span(request.index, first, iteration - 1, int(first == request.joined))
 
     def next_finish(self) -> int:
         """Return the number of the iteration in which the next member makes its last token; the set is not empty."""
         heap = self._finishes
         while True:
-            last, request = heap[0]
-            if request in self.members and request.finish_iteration == last:
+            last, _, request = heap[0]
+            if request.finish_iteration == last and request in self.members:
                 return last
             heappop(heap)
 
     def pop_finished(self) -> list[Request]:
         """Remove and return the members that made their last token before the next iteration."""
-        heap, done = self._finishes, []
-        while heap and heap[0][0] < self.iteration:
-            last, request = heappop(heap)
-            if request in self.members and request.finish_iteration == last:
+        heap, done, iteration = self._finishes, [], self.iteration
+        while heap and heap[0][0] < iteration:
+            last, _, request = heappop(heap)
+            if request.finish_iteration == last and request in self.members:
                 self.remove(request)
                 done.append(request)
         return done
@@ -103,6 +106,10 @@ class DecodeSet:
     def crosses(self, request: Request) -> bool:
         """Tell whether a member opens a new KV block in the next iteration."""
         return (request.offset + self.iteration - 1) % self.block_size == 0
+
+    def blocks_next(self) -> int:
+        """Return how many KV blocks the members open in the next iteration."""
+        return self._crossings[self.iteration % self.block_size]
 
     def blocks_needed(self, start: int, count: int) -> int:
         """Return how many KV blocks the members open in ``count`` iterations from number ``start`` on."""

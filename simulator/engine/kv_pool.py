@@ -4,14 +4,17 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from simulator.core import Request
+from simulator.engine.decode_set import DecodeSet
 
 
 class KVPool(ABC):
     """A pool of ``total`` blocks of ``block_size`` tokens each; ``free`` of them can be taken.
 
     ``request.blocks`` is what a request holds while it isn't decoding; a decoding request holds
-    ``ceil(computed / block_size)``, which the pool is told in sums (``take``).
+    ``ceil(computed / block_size)``, which the pool is told in sums (``take``). The engine sets ``decodes``.
     """
+
+    decodes: DecodeSet
 
     def __init__(self, total: int, block_size: int) -> None:
         self.total = total

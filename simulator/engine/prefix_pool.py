@@ -14,8 +14,8 @@ class PrefixPool(KVPool):
 
     Full blocks keep their content when released and are found again by it until their turn to be overwritten comes:
     blocks without reusable content go first, then the longest unused, a request's last block before its first. Blocks
-    that decoding requests filled are told apart only when such a request leaves (``take`` is a sum), which changes
-    nothing: until then their content is of use to nobody else.
+    that decoding requests filled are told apart only when such a request leaves (``take`` is a sum), or when somebody
+    looks for cached content and the output may be the same as another request's (``output_id``).
 
     Source: ``vllm/v1/core/{block_pool,kv_cache_manager}.py`` of vLLM 0.32.0.
     """
@@ -30,6 +30,7 @@ class PrefixPool(KVPool):
         self._cached: dict[Content, dict[int, None]] = {}
         self._held: dict[Request, list[int]] = {}
         self._taken: list[int] = []  # by decoding requests, not told apart yet
+        self._alike: dict[Request, None] = {}  # requests whose output another one may repeat
 
     def can_admit(self, request: Request) -> bool:
         """Tell whether the whole sequence so far fits; blocks shared with running requests take no room."""
@@ -47,6 +48,8 @@ class PrefixPool(KVPool):
                 self.free -= 1
             self._references[block] += 1
         self._held[request] = hits
+        if request.output_id is not None:
+            self._alike[request] = None
         request.blocks = len(hits)
         request.computed = len(hits) * self.block_size
 
@@ -67,6 +70,7 @@ class PrefixPool(KVPool):
     def release(self, request: Request, *, resumes: bool = False) -> None:
         """Take a request's blocks back, keeping what full ones hold; see ``KVPool``."""
         held = self._held.pop(request)
+        self._alike.pop(request, None)
         while len(held) < request.blocks:
             held.append(self._taken.pop())
         self._cache(request, held, 0, request.computed // self.block_size)
@@ -106,6 +110,7 @@ class PrefixPool(KVPool):
         """Return the cached blocks of the longest prefix, never the whole sequence: its last token must be computed."""
         if not request.segments and not request.preemptions:
             return []
+        self._tell_apart()
         cached, hits = self._cached, []
         for position in range((request.tokens - 1) // self.block_size):
             sharing = cached.get(self._content_of(request, position))
@@ -113,6 +118,15 @@ class PrefixPool(KVPool):
                 break
             hits.append(next(iter(sharing)))
         return hits
+
+    def _tell_apart(self) -> None:
+        """Make findable what decoding requests with a repeatable output have filled, the iteration being planned included."""
+        for request in self._alike:
+            if request in self.decodes:
+                held, full = self._held[request], (request.offset + self.decodes.iteration) // self.block_size
+                while len(held) < full:
+                    held.append(self._taken.pop())
+                self._cache(request, held, request.prompt_tokens // self.block_size, full)
 
     def _cache(self, request: Request, held: list[int], first: int, last: int) -> None:
         """Make blocks first..last - 1 of a request, now full, findable by their content."""

@@ -1,6 +1,7 @@
 """What a policy is to the engine: it sees queues and the KV pool, returns a plan, and never touches time or hardware."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from simulator.core import Request
@@ -10,11 +11,8 @@ from simulator.engine.kv_pool import KVPool
 FOREVER: Final = 2**62
 
 
-class Chunk(NamedTuple):
-    """Prompt tokens of one request that an iteration computes, after those already in the cache."""
-
-    request: Request
-    tokens: int
+# A request, and how many of its prompt tokens (after those already in the cache) an iteration computes.
+Chunk = tuple[Request, int]
 
 
 class Plan(NamedTuple):
@@ -22,10 +20,11 @@ class Plan(NamedTuple):
 
     ``horizon``: for how many iterations this stays the policy's decision if nothing arrives and nothing finishes; 1 is
     always right. The engine ends it sooner at the next finish, when KV blocks run out, or at a knot of the cost model.
+    With chunks, more than 1 says that they end their prompts and that only decodes follow.
     ``arrivals_matter``: whether a request that arrives meanwhile could change the decision.
     """
 
-    chunks: tuple[Chunk, ...] | list[Chunk] = ()
+    chunks: Sequence[Chunk] = ()
     horizon: int = 1
     arrivals_matter: bool = True
 

@@ -1,64 +1,47 @@
 """Waiting queues: in order of arrival, or by a key."""
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, Protocol
 
 from simulator.core import Request
 
 
-class WaitingQueue(ABC):
+class WaitingQueue(Protocol):
     """Requests waiting to run; ``push_front`` is for those that come back after a preemption."""
 
-    @abstractmethod
     def __len__(self) -> int: ...
 
-    @abstractmethod
-    def push(self, request: Request) -> None:
+    def push(self, request: Request, /) -> None:
         """Add a request that arrived."""
 
-    @abstractmethod
-    def push_front(self, request: Request) -> None:
+    def push_front(self, request: Request, /) -> None:
         """Add a request that was running already."""
 
-    @abstractmethod
     def peek(self) -> Request:
         """Return the next request without taking it; IndexError when empty."""
+        ...
 
-    @abstractmethod
     def pop(self) -> Request:
         """Take the next request; IndexError when empty."""
+        ...
 
 
-class ArrivalQueue(WaitingQueue):
+class ArrivalQueue(deque[Request]):
     """First come, first served; a preempted request goes before all others."""
 
-    def __init__(self) -> None:
-        self._queue: deque[Request] = deque()
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def push(self, request: Request) -> None:
-        """Add a request at the end."""
-        self._queue.append(request)
-
-    def push_front(self, request: Request) -> None:
-        """Put a request before all others."""
-        self._queue.appendleft(request)
+    # The deque's own methods under the queue's names: they run at C speed, a hundred thousand times a second.
+    push = deque.append
+    push_front = deque.appendleft
+    pop = deque.popleft  # type: ignore[assignment]
 
     def peek(self) -> Request:
         """Return the request that waits longest."""
-        return self._queue[0]
-
-    def pop(self) -> Request:
-        """Take the request that waits longest."""
-        return self._queue.popleft()
+        return self[0]
 
 
-class KeyQueue(WaitingQueue):
+class KeyQueue:
     """Smallest key first, ties in order of arrival; a preempted request queues by its key as any other."""
 
     def __init__(self, key: Callable[[Request], Any]) -> None:

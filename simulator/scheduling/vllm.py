@@ -60,29 +60,27 @@ class VLLM(Scheduler):
 
     def plan(self) -> Plan:
         """Run all decodes, then the unfinished prompt, then as many waiting requests as budget and memory allow."""
-        kv, decodes = self.kv, self.decodes
+        kv, decodes, partial = self.kv, self.decodes, self._partial
         if self._skipped:
             self._rejoin()
-        blocks = decodes.blocks_needed(decodes.iteration, 1)
-        if (partial := self._partial) is None:
-            if not self.queue:
-                if blocks > kv.free:
-                    return self._plan_when_short()
+        blocks = decodes.blocks_next()
+        if partial is None:
+            if blocks > kv.free:
+                return self._plan_when_short()
+            if blocks:
                 kv.take(blocks)
+            if not self.queue:
                 return _STEADY
-            tokens = 0
+            budget = self.max_num_batched_tokens - len(decodes.members)
+            chunks: list[Chunk] = []
         else:
-            tokens = min(partial.tokens - partial.computed, self.max_num_batched_tokens - len(decodes))
-            blocks += kv.blocks_for(partial.computed + tokens) - partial.blocks
-        if blocks > kv.free:
-            return self._plan_when_short()
-
-        kv.take(decodes.blocks_needed(decodes.iteration, 1))
-        budget = self.max_num_batched_tokens - len(decodes)
-        chunks: list[Chunk] = []
-        if partial is not None:
+            budget = self.max_num_batched_tokens - len(decodes.members)
+            tokens = min(partial.tokens - partial.computed, budget)
+            if blocks + kv.blocks_for(partial.computed + tokens) - partial.blocks > kv.free:
+                return self._plan_when_short()
+            kv.take(blocks)
             kv.extend(partial, tokens)
-            chunks.append(Chunk(partial, tokens))
+            chunks = [(partial, tokens)]
             budget -= tokens
             if partial.computed + tokens == partial.tokens:
                 self._partial = None
@@ -93,16 +91,17 @@ class VLLM(Scheduler):
                 break
             queue.pop()
             kv.admit(request)
-            tokens = request.tokens - request.computed
+            tokens = request.prompt_tokens + request.generated - request.computed
             if tokens > budget:
                 tokens = budget
                 self._partial = request
             kv.extend(request, tokens)
             running[request] = None
-            chunks.append(Chunk(request, tokens))
+            chunks.append((request, tokens))
             budget -= tokens
         if chunks:
-            return Plan(chunks)
+            # With all prompts done and nobody waiting, only decodes follow.
+            return Plan(chunks) if queue or self._partial else Plan(chunks, FOREVER)
         # The head waits for a slot or for memory, and only a finish frees either; by priority a newcomer may pass it.
         return _STEADY if self.by_priority else _BLOCKED
 
@@ -132,7 +131,7 @@ class VLLM(Scheduler):
             else:
                 kv.extend(request, tokens)
             given[request] = tokens
-        chunks = [Chunk(request, tokens) for request, tokens in given.items() if request not in decodes]
+        chunks = [(request, tokens) for request, tokens in given.items() if request not in decodes]
         for request, tokens in chunks:
             if request.computed + tokens == request.tokens:
                 self._partial = None

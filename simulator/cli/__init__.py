@@ -1,0 +1,1 @@
+"""The command ``tokenyard``: options in, tables and exit codes out."""

@@ -1,0 +1,27 @@
+"""The instance with the shortest waiting queue."""
+
+import numpy as np
+
+from simulator.cluster.registry import router
+from simulator.cluster.router import Least, Router
+from simulator.core import Request
+
+
+@router("join_shortest_queue")
+class JoinShortestQueue(Router):
+    """The instance with the fewest requests waiting (running ones don't count); ties go to the one chosen longest ago."""
+
+    wants_queues = True
+
+    def start(self, instances: int, rng: np.random.Generator) -> None:
+        """Begin with all queues empty."""
+        super().start(instances, rng)
+        self._least = Least(instances)
+
+    def route(self, request: Request) -> int:
+        """Return the instance with the shortest queue."""
+        return self._least.choose(1)
+
+    def queued(self, index: int, waiting: int) -> None:
+        """Note how many wait at an instance."""
+        self._least.set(index, waiting)

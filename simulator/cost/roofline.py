@@ -1,0 +1,116 @@
+"""Iteration time of a dense transformer from the rooflines of a GPU profile.
+
+An iteration is the sum of its matrix products (at the batch's tokens), memory-bound small operators, all-reduces, prompt
+attention, decode attention, the sampled tokens' output head, and the host. All but decode attention stand still while a
+batch only decodes; that is affine in the KV tokens read, so a run of decode iterations has a closed form.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from simulator.core import PS_PER_S, InputError, Request, to_ps
+from simulator.cost.base import CostModel, Decodes
+from simulator.hardware.profile import Profile
+from simulator.model.transformer import Transformer
+
+_FAR = 10**6  # KV tokens: where the slope of decode attention is read off
+_FOREVER = 2**62
+
+
+class RooflineCost(CostModel):
+    """One instance of ``tensor_parallel`` GPUs of one profile."""
+
+    def __init__(self, model: Transformer, profile: Profile, tensor_parallel: int) -> None:
+        model.check_split(tensor_parallel)
+        if tensor_parallel > 1 and (profile.allreduce is None or tensor_parallel > profile.allreduce.most_gpus):
+            most = 1 if profile.allreduce is None else profile.allreduce.most_gpus
+            raise InputError(f"tensor_parallel {tensor_parallel}: {profile.name} has all-reduces measured up to {most} GPUs")
+        self.model = model
+        self.profile = profile
+        self.tensor_parallel = tensor_parallel
+        self._linears = model.linears(tensor_parallel)
+        self._heads = model.heads // tensor_parallel
+        self._kv_heads = model.kv_heads_each(tensor_parallel)
+        self._layers_ps = model.layers * PS_PER_S
+        self._still_ps: dict[int, int] = {}
+        self._dense_ps: dict[int, int] = {}
+        self._sample_ps: dict[int, int] = {}
+        # Whole picoseconds a KV token: rounding is below 0.1 % for any model that keeps over 2 KB of KV a token.
+        self._attend_launch = to_ps(model.layers * self._attend(0))
+        self._attend_slope = round(to_ps(model.layers * (self._attend(_FAR) - self._attend(0))) / _FAR)
+
+    def decode_run(self, decodes: Decodes) -> tuple[int, int, int]:
+        """Return (first, growth, limit) of iterations that only decode; see ``CostModel``."""
+        requests, slope = len(decodes), self._attend_slope
+        still = self._still_ps.get(requests)
+        if still is None:
+            still = self._still_ps[requests] = self._dense(requests) + self._sample(requests) + self._attend_launch
+        return still + slope * decodes.context, slope * requests, _FOREVER
+
+    def mixed(self, chunks: Sequence[tuple[Request, int]], decodes: Decodes) -> int:
+        """Return the duration of an iteration with prompt chunks; see ``CostModel``."""
+        decoding = len(decodes)
+        tokens = pairs = written = 0
+        for request, new in chunks:
+            tokens += new
+            # Each new token attends to the cached ones and, causally, to half of the new ones.
+            pairs += new * (2 * request.computed + new)
+            written += request.computed + new
+        flops = 2 * self._heads * self.model.head_dim * pairs
+        size = 2 * self.model.kv_bytes_each * self.model.head_dim * (self._heads * tokens + self._kv_heads * written)
+        prefill = round(self._layers_ps * self.profile.prefill_attention.seconds(flops, size))
+        duration = self._dense(decoding + tokens) + self._sample(decoding + len(chunks)) + prefill
+        if decoding:
+            duration += self._attend_launch + self._attend_slope * decodes.context
+        return duration
+
+    def coverage(self) -> dict[str, Any]:
+        """Return, by term, what it rests on."""
+        roofline = f"roofline fitted to measured kernels ({self.profile.name})"
+        return {
+            "linear": roofline,
+            "prefill_attention": roofline,
+            "decode_attention": roofline,
+            "elementwise": "stated efficiency",
+            "allreduce": "fitted latency and bandwidth" if self.tensor_parallel > 1 else "none needed",
+            "host": "fitted constants of the engine",
+            "provenance": self.profile.provenance,
+        }
+
+    def _attend(self, context: int) -> float:
+        """Seconds one layer's decode attention over so many KV tokens takes."""
+        flops = 4 * self._heads * self.model.head_dim * context
+        size = 2 * self.model.kv_bytes_each * self._kv_heads * self.model.head_dim * context
+        return self.profile.decode_attention.seconds(flops, size)
+
+    def _dense(self, tokens: int) -> int:
+        """Picoseconds of everything that depends on the number of tokens alone, over all layers."""
+        cached = self._dense_ps.get(tokens)
+        if cached is not None:
+            return cached
+        model, profile = self.model, self.profile
+        each = model.weight_bytes_each
+        layer = 0.0
+        for _, inputs, outputs in self._linears:
+            moved = each * (tokens * inputs + inputs * outputs + tokens * outputs)
+            layer += profile.gemm.seconds(2 * tokens * inputs * outputs, moved)
+        ffn, attended = model.ffn // self.tensor_parallel, (self._heads + self._kv_heads) * model.head_dim
+        # Twice residual add and norm, activation, rotary embedding: bytes read and written a token.
+        for numbers in (4 * model.hidden, 4 * model.hidden, 3 * ffn, 2 * attended):
+            layer += profile.elementwise.launch + numbers * each * tokens / profile.elementwise.bandwidth
+        if self.tensor_parallel > 1 and (link := profile.allreduce) is not None:
+            share = 2 * (self.tensor_parallel - 1) / self.tensor_parallel
+            layer += 2 * (link.latency + share * tokens * model.hidden * each / link.bandwidth)
+        cached = self._dense_ps[tokens] = to_ps(model.layers * layer)
+        return cached
+
+    def _sample(self, requests: int) -> int:
+        """Picoseconds of the output head for the requests of an iteration, and of the host's work for them."""
+        cached = self._sample_ps.get(requests)
+        if cached is None:
+            hidden, columns = self.model.hidden, self.model.vocab // self.tensor_parallel
+            moved = self.model.weight_bytes_each * (requests * hidden + hidden * columns + requests * columns)
+            head = self.profile.gemm.seconds(2 * requests * hidden * columns, moved)
+            host = self.profile.host.iteration + self.profile.host.sequence * requests
+            cached = self._sample_ps[requests] = to_ps(head + host)
+        return cached

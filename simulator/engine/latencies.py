@@ -1,0 +1,110 @@
+"""Inter-token latencies of a whole run from the ledgers: exact order statistics without a number per token."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.engine.ledger import Ledger, iteration_ends
+
+Int = NDArray[np.int64]
+
+
+class _Gaps(NamedTuple):
+    """Arithmetic sequences ``first + growth * j`` (j < count), each value standing for ``weight`` gaps; ps."""
+
+    first: Int
+    growth: Int
+    count: Int
+    weight: Int
+
+
+class InterTokenLatencies:
+    """The multiset of all gaps between consecutive tokens of a request, over all requests; ps.
+
+    While a request decodes without a pause, its gaps are the durations of the iterations it runs in, and so an instance's
+    runs describe them: values by run, weights by how many decode. Pauses (preemption, a skipped iteration, migration)
+    show as several spans of one request, whose gaps are added singly.
+    """
+
+    def __init__(self, ledgers: Sequence[Ledger]) -> None:
+        runs = np.concatenate([ledger.runs() for ledger in ledgers])
+        runs = runs[runs[:, 4] > 0]
+        self._gaps = _Gaps(runs[:, 1], runs[:, 2], runs[:, 3], runs[:, 4])
+        self._added, self._removed = _pauses(ledgers)
+        self.count = int((self._gaps.count * self._gaps.weight).sum()) + len(self._added) - len(self._removed)
+
+    def mean(self) -> float:
+        """Return the mean gap in ps; NaN without any."""
+        if not self.count:
+            return float("nan")
+        first, growth, count, weight = (column.astype(np.float64) for column in self._gaps)
+        total = (weight * (count * first + growth * (count * (count - 1) / 2))).sum()
+        return float((total + self._added.sum() - self._removed.sum()) / self.count)
+
+    def percentile(self, percent: float) -> float:
+        """Return a percentile in ps, interpolated between neighbours as numpy does by default; NaN without any gap."""
+        if not self.count:
+            return float("nan")
+        rank = percent / 100 * (self.count - 1)
+        lower = int(rank)
+        low = self._order_statistic(lower)
+        if rank == lower:
+            return float(low)
+        high = self._order_statistic(lower + 1)
+        return low + (high - low) * (rank - lower)
+
+    def _order_statistic(self, rank: int) -> int:
+        """Return the gap with ``rank`` smaller or equal ones before it in sorted order."""
+        gaps, added, removed = self._gaps, self._added, self._removed
+        last = gaps.first + gaps.growth * (gaps.count - 1)
+        low = int(min(gaps.first.min(initial=2**62), added.min(initial=2**62)))
+        high = int(max(last.max(initial=0), added.max(initial=0)))
+        below = 0  # gaps known to be at most `low - 1`
+        # Bisection for the smallest value with more than `rank` gaps at or below it. Runs that lie wholly on one side of
+        # the bracket leave the search, so that it costs a few passes over the runs rather than forty.
+        while low < high:
+            middle = (low + high) // 2
+            at_most = below + _count_at_most(gaps, middle)
+            at_most += int((added <= middle).sum() - (removed <= middle).sum())
+            if at_most > rank:
+                high = middle
+            else:
+                low = middle + 1
+            under, over = last < low, gaps.first > high
+            if (gone := under | over).any():
+                below += int((gaps.count * gaps.weight)[under].sum())
+                keep = ~gone
+                gaps, last = _Gaps(*(column[keep] for column in gaps)), last[keep]
+        return low
+
+
+def _count_at_most(gaps: _Gaps, value: int) -> int:
+    within = value - gaps.first
+    steps = np.where(gaps.growth > 0, within // np.maximum(gaps.growth, 1) + 1, gaps.count)
+    return int((np.where(within >= 0, np.minimum(steps, gaps.count), 0) * gaps.weight).sum())
+
+
+def _pauses(ledgers: Sequence[Ledger]) -> tuple[Int, Int]:
+    """Return the gaps across pauses, and the iteration durations that the runs count in their place."""
+    requests, starts, ends, replaced = [], [], [], []
+    for ledger in ledgers:
+        spans, runs = ledger.spans(), ledger.runs()
+        if not len(spans):
+            continue
+        requests.append(spans[:, 0])
+        starts.append(iteration_ends(runs, spans[:, 1]))
+        ends.append(iteration_ends(runs, spans[:, 2]))
+        decoded = spans[spans[:, 3] == 1, 1]
+        row = np.searchsorted(np.cumsum(runs[:, 3]), decoded, side="right")
+        nth = decoded - (np.cumsum(runs[:, 3]) - runs[:, 3])[row]
+        replaced.append(runs[row, 1] + runs[row, 2] * nth)
+    if not requests:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    request, start, end = np.concatenate(requests), np.concatenate(starts), np.concatenate(ends)
+    order = np.lexsort((start, request))
+    request, start, end = request[order], start[order], end[order]
+    again = request[1:] == request[:-1]
+    gaps: Int = (start[1:] - end[:-1])[again]
+    return gaps, np.concatenate(replaced)

@@ -1,0 +1,136 @@
+"""Metrics of a run, under the names that benchmark clients use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.core import PS_PER_MS, PS_PER_S, Request
+from simulator.engine.latencies import InterTokenLatencies
+from simulator.engine.ledger import Ledger
+from simulator.experiment.schema import Slo
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+_PERCENTILES = {"median": 50, "p90": 90, "p95": 95, "p99": 99}
+
+
+@dataclass(frozen=True)
+class RequestTable:
+    """Requests as columns, in the order they were sent; times in ps, -1 while unknown."""
+
+    requests: Sequence[Request]
+    arrival: Int
+    admitted: Int
+    first_token: Int
+    finished: Int
+    output_tokens: Int
+    preemptions: Int
+    completed: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, requests: Sequence[Request]) -> "RequestTable":
+        """Return the columns of a list of requests."""
+        count = len(requests)
+
+        def column(values: Any) -> Int:
+            return np.fromiter(values, np.int64, count)
+
+        finished = column(r.finished_at for r in requests)
+        failed = np.fromiter((r.failure is not None for r in requests), bool, count)
+        return cls(
+            requests,
+            column(r.arrival for r in requests),
+            column(r.admitted_at for r in requests),
+            column(r.first_token_at for r in requests),
+            finished,
+            column(r.output_tokens for r in requests),
+            column(r.preemptions for r in requests),
+            (finished >= 0) & ~failed,
+            failed,
+        )
+
+    def ttft_ms(self) -> Float:
+        """Time to first token; NaN for requests without one."""
+        return _since(self.first_token, self.arrival)
+
+    def e2el_ms(self) -> Float:
+        """End-to-end latency; NaN for requests that did not complete."""
+        return np.where(self.completed, _since(self.finished, self.arrival), np.nan)
+
+    def tpot_ms(self) -> Float:
+        """Time per output token after the first; NaN for requests that did not complete or made only one."""
+        further = np.where(self.completed & (self.output_tokens > 1), self.output_tokens - 1, 1)
+        spent = _since(self.finished, self.first_token) / further
+        return np.where(self.completed & (self.output_tokens > 1), spent, np.nan)
+
+
+def _since(end: Int, start: Int) -> Float:
+    return np.where((end >= 0) & (start >= 0), (end - start) / PS_PER_MS, np.nan)
+
+
+def summarize(table: RequestTable, ledgers: Sequence[Ledger], slo: Slo, gpus: int) -> dict[str, Any]:
+    """Return the metrics of a run; those that are undefined (no request completed, no SLO set) are None.
+
+    Duration runs from the first arrival to the last request's end; throughputs count completed requests and their tokens.
+    A request is good if it completed within every objective that is set (a TPOT objective holds for one-token outputs).
+    """
+    done = table.completed
+    ended = table.finished[table.finished >= 0]
+    duration = float(ended.max() - table.arrival.min()) / PS_PER_S if len(ended) else 0.0
+    latencies = {"ttft": table.ttft_ms()[done], "tpot": table.tpot_ms(), "e2el": table.e2el_ms()[done]}
+    good = _good(table, slo)
+    metrics: dict[str, Any] = {
+        "completed": int(done.sum()),
+        "failed": int(table.failed.sum()),
+        "duration_s": duration,
+        "request_throughput": _rate(done.sum(), duration),
+        "output_throughput": _rate(table.output_tokens[done].sum(), duration),
+        "request_goodput": None if good is None else _rate(good.sum(), duration),
+        "slo_attainment": None if good is None or not len(good) else float(good.mean()),
+    }
+    for name in ("ttft", "tpot"):
+        metrics |= _spread(name, latencies[name])
+    itl = InterTokenLatencies(ledgers)
+    metrics["mean_itl_ms"] = _number(itl.mean() / PS_PER_MS)
+    for label, percent in _PERCENTILES.items():
+        metrics[f"{label}_itl_ms"] = _number(itl.percentile(percent) / PS_PER_MS)
+    metrics |= _spread("e2el", latencies["e2el"])
+    return metrics | {
+        "preemptions": int(table.preemptions.sum()),
+        "kv_transfers": 0,
+        "migrations": 0,
+        "gpu_hours": gpus * duration / 3600,
+    }
+
+
+def _good(table: RequestTable, slo: Slo) -> NDArray[np.bool_] | None:
+    limits = {"ttft_ms": slo.ttft, "tpot_ms": slo.tpot, "e2el_ms": slo.e2el}
+    if all(limit is None for limit in limits.values()):
+        return None
+    good: NDArray[np.bool_] = table.completed.copy()
+    for name, limit in limits.items():
+        if limit is not None:
+            # NaN compares false: what has no TPOT cannot miss it.
+            good &= ~(getattr(table, name)() > limit * 1e3)
+    return good
+
+
+def _spread(name: str, values: Float) -> dict[str, float | None]:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return {f"{label}_{name}_ms": None for label in ("mean", *_PERCENTILES)}
+    figures = np.percentile(values, list(_PERCENTILES.values()))
+    spread = {f"mean_{name}_ms": float(values.mean())}
+    return spread | {f"{label}_{name}_ms": float(value) for label, value in zip(_PERCENTILES, figures, strict=True)}
+
+
+def _rate(amount: Any, duration: float) -> float | None:
+    return float(amount) / duration if duration > 0 else None
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,172 @@
+"""Things chosen by name: policies with their parameters, models and hardware, checked against the registries.
+
+The registries are looked up when a value is checked, not when this module loads, so that reading an experiment's shape
+(``tokenyard schema``) needs none of the simulation.
+"""
+
+import inspect
+from difflib import get_close_matches
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError
+
+from simulator.core.errors import InputError, unknown
+from simulator.core.registry import Registry
+
+
+class Named(BaseModel):
+    """A policy by name with its parameters; in YAML a name, or a mapping of ``name`` and the parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    params: dict[str, Any] = {}
+
+    @classmethod
+    def read(cls, value: Any, default: str) -> Self:
+        """Return what YAML wrote as a name or as ``{name, **params}``; a mapping without a name means the default."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) and value:
+            return cls(name=value)
+        if isinstance(value, dict) and isinstance(value.get("name", default), str):
+            return cls(name=value.get("name", default), params={key: at for key, at in value.items() if key != "name"})
+        raise ValueError(f"expected a name such as '{default}', or a mapping with 'name' and parameters, not {value!r}")
+
+    @model_serializer
+    def as_yaml(self) -> str | dict[str, Any]:
+        """Return the name alone, or the mapping if there are parameters."""
+        return {"name": self.name, **self.params} if self.params else self.name
+
+
+def problem(error: InputError, *, key: str | None = None, kind: str = "value") -> PydanticCustomError:
+    """Return an error pydantic reports with its place; ``key`` is the key below that place which is to blame.
+
+    ``kind`` is ``key`` when the key itself is wrong, ``value`` when what it says is.
+    """
+    context = {"message": error.message, "hint": error.hint, "key": key}
+    return PydanticCustomError(f"wrong_{kind}", "{message}", context)
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """Return the hint for an unknown name: the nearest known one, else all of them."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
+
+
+def looks_like_path(value: str) -> bool:
+    """Tell whether a value that may be a name or a path is meant as a path: it has a folder or a file's suffix."""
+    suffixes = (".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet", ".gz")
+    return "/" in value or value.startswith(("~", ".")) or value.endswith(suffixes)
+
+
+def known_model(value: Any) -> Any:
+    """Return a model's name or path; an unknown name is an error with the nearest known one."""
+    from simulator.model.registry import known_models
+
+    return _known("model", value, known_models())
+
+
+def known_hardware(value: Any) -> Any:
+    """Return a hardware profile's name or path; an unknown name is an error with the nearest known one."""
+    from simulator.hardware.registry import known_profiles
+
+    return _known("hardware", value, known_profiles())
+
+
+def _known(kind: str, value: Any, names: list[str]) -> Any:
+    if isinstance(value, str) and value not in names and not looks_like_path(value):
+        raise problem(unknown(kind, value, names))
+    return value
+
+
+def _check_policy(registry: Registry[Any], choice: Named) -> Named:
+    try:
+        parameters = registry.parameters(choice.name)
+    except InputError as error:
+        raise problem(error, key="name") from None
+    policy = f"{registry.kind} '{choice.name}'"
+    for key, value in choice.params.items():
+        if key not in parameters:
+            wrong = InputError(f"{policy} has no parameter '{key}'", hint=suggest(key, list(parameters)))
+            raise problem(wrong, key=key, kind="key")
+        _check_value(key, value, parameters[key].annotation)
+    for key, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and key not in choice.params:
+            raise problem(InputError(f"{policy} needs the parameter '{key}'"))
+    try:
+        registry.make(choice.name, choice.params)  # its constructor knows which values cannot go together
+    except InputError as error:
+        raise problem(error) from None
+    return choice
+
+
+def describe_policies(registry: Registry[Any]) -> list[dict[str, Any]]:
+    """Return each policy of a registry: kind, name, a one-line summary and its parameters with type and default."""
+    return [
+        {
+            "kind": registry.kind,
+            "name": name,
+            "summary": (inspect.getdoc(registry.get(name)) or "").partition("\n")[0],
+            "parameters": [
+                {
+                    "name": parameter.name,
+                    "type": inspect.formatannotation(parameter.annotation).replace("typing.", ""),
+                    "default": None if parameter.default is inspect.Parameter.empty else parameter.default,
+                }
+                for parameter in registry.parameters(name).values()
+            ],
+        }
+        for name in registry.names()
+    ]
+
+
+def _check_value(key: str, value: Any, annotation: Any) -> None:
+    try:
+        TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        shown = "" if repr(value) in message else f", not {value!r}"
+        raise problem(InputError(f"{message}{shown}"), key=key) from None
+
+
+def _check_scheduler(choice: Named) -> Named:
+    from simulator.scheduling.registry import SCHEDULERS
+
+    return _check_policy(SCHEDULERS, choice)
+
+
+def _check_router(choice: Named) -> Named:
+    from simulator.cluster.registry import ROUTERS
+
+    return _check_policy(ROUTERS, choice)
+
+
+_JSON_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "properties": {"name": {"type": "string"}}, "additionalProperties": True},
+    ]
+}
+Scheduler = Annotated[
+    Named,
+    BeforeValidator(lambda value: Named.read(value, "vllm")),
+    AfterValidator(_check_scheduler),
+    WithJsonSchema(_JSON_SCHEMA),
+]
+Router = Annotated[
+    Named,
+    BeforeValidator(lambda value: Named.read(value, "least_outstanding")),
+    AfterValidator(_check_router),
+    WithJsonSchema(_JSON_SCHEMA),
+]

@@ -1,0 +1,163 @@
+"""Run an experiment: build each run's workload and cluster, simulate, write what came out."""
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from simulator.cluster.cluster import Cluster
+from simulator.core import InputError, Streams
+from simulator.experiment.assemble import Assembly, assemble
+from simulator.experiment.load import LoadedExperiment, Variant
+from simulator.experiment.metrics import RequestTable, summarize
+from simulator.experiment.results import ResultsFolder
+from simulator.experiment.schema import Slo
+from simulator.workload.build import build
+from simulator.workload.table import Workload
+
+SCHEMA = 1
+
+
+class ProgressEvent(NamedTuple):
+    """How far run ``index`` (from 0) of ``count`` is: simulated seconds, requests ended and requests in all."""
+
+    run: str
+    index: int
+    count: int
+    simulated_s: float
+    done: int
+    total: int
+
+
+class ExperimentResult(NamedTuple):
+    """What an experiment gave: the content of ``summary.json``, its folder, and whether it was cut short."""
+
+    summary: dict[str, Any]
+    folder: Path
+    interrupted: bool
+
+
+Listener = Callable[[ProgressEvent], None]
+
+
+def run_experiment(
+    loaded: LoadedExperiment, out: Path, *, exact_steps: bool = False, progress: Listener | None = None
+) -> ExperimentResult:
+    """Simulate all runs of an experiment and write ``out/<name>/``.
+
+    On KeyboardInterrupt, what has finished by then is written and the result says so. InputError where the parts of the
+    configuration do not fit together; OSError where the folder cannot be written.
+    """
+    summaries: list[dict[str, Any]] = []
+    interrupted = False
+    workloads = _Workloads(loaded)
+    # All runs are put together before the first one starts: the last one's mistake should not cost an hour.
+    for variant in loaded.runs:
+        assemble(variant.config, workloads.get(variant))
+    with ResultsFolder(out / loaded.name) as results:
+        results.write_text("config.resolved.yaml", loaded.resolved())
+        for index, variant in enumerate(loaded.runs):
+            workload = workloads.get(variant)
+            report = _report(progress, variant.name, index, len(loaded.runs), len(workload))
+            summary, interrupted = _run(variant, workload, results, exact_steps, report)
+            summaries.append(summary)
+            results.write_summary(_summary(loaded, summaries))
+            if interrupted:
+                break
+    return ExperimentResult(_summary(loaded, summaries), out / loaded.name, interrupted)
+
+
+def _run(
+    variant: Variant,
+    workload: Workload,
+    results: ResultsFolder,
+    exact_steps: bool,
+    report: Callable[[float, int], None] | None,
+) -> tuple[dict[str, Any], bool]:
+    config, assembly = variant.config, assemble(variant.config, workload)
+    rng = Streams(config.seed).get("router")
+    cluster = Cluster(assembly.servers, assembly.router, workload, rng, exact_steps=exact_steps, progress=report)
+    wall, cpu, interrupted = time.perf_counter(), time.process_time(), False
+    try:
+        cluster.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    if report is not None:
+        report(cluster.now_s, cluster.ended)
+    table = RequestTable.of(cluster.requests)
+    ledgers = [server.core.ledger for server in assembly.servers]
+    results.add_requests(variant.name, table, workload)
+    results.add_iterations(variant.name, ledgers)
+    summary = {
+        "name": variant.name,
+        "variant": variant.variant,
+        "sweep": variant.sweep,
+        "metrics": summarize(table, ledgers, config.slo, assembly.gpus),
+        "slo": _slo_ms(config.slo),
+        "offered_rate": _offered_rate(workload),
+        "workload": {"name": workload.name, "requests": len(workload), "source": workload.source},
+        "cluster": _describe(config.cluster.router.name, assembly),
+        "coverage": assembly.coverage,
+        "timing": {
+            "wall_s": wall,
+            "cpu_s": cpu,
+            "requests_per_cpu_s": len(cluster.requests) / cpu if cpu > 0 else None,
+            "events": cluster.events,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        },
+    }
+    if interrupted:
+        summary["interrupted"] = True
+    return summary, interrupted
+
+
+class _Workloads:
+    """Builds each different workload once; runs that ask for the same one share it."""
+
+    def __init__(self, loaded: LoadedExperiment) -> None:
+        self._folder = loaded.folder
+        self._last: tuple[Any, Workload] | None = None
+
+    def get(self, variant: Variant) -> Workload:
+        key = (variant.config.workload, variant.config.seed)
+        if self._last is None or self._last[0] != key:
+            workload = build(variant.config.workload, variant.config.seed, self._folder)
+            if not len(workload):
+                raise InputError("the workload has no requests", where="workload")
+            self._last = (key, workload)
+        return self._last[1]
+
+
+def _report(
+    progress: Listener | None, run: str, index: int, count: int, total: int
+) -> Callable[[float, int], None] | None:
+    if progress is None:
+        return None
+    return lambda simulated_s, done: progress(ProgressEvent(run, index, count, simulated_s, done, total))
+
+
+def _summary(loaded: LoadedExperiment, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"schema": SCHEMA, "experiment": loaded.name, "runs": runs}
+
+
+def _slo_ms(slo: Slo) -> dict[str, float | None]:
+    return {f"{name}_ms": None if limit is None else limit * 1e3 for name, limit in slo.model_copy()}
+
+
+def _offered_rate(workload: Workload) -> float | None:
+    """Return requests per second over the time in which they arrive; None where clients wait for their answers."""
+    if workload.closed_loop is not None or len(workload) < 2:
+        return None
+    span = int(workload.arrival_ps[-1] - workload.arrival_ps[0])
+    return (len(workload) - 1) / (span / 1e12) if span else None
+
+
+def _describe(router: str, assembly: Assembly) -> dict[str, Any]:
+    return {
+        "instances": len(assembly.servers),
+        "gpus": assembly.gpus,
+        "router": router,
+        "kinds": assembly.kinds,
+    }

@@ -1,0 +1,105 @@
+"""What an experiment's YAML may say: the models behind ``tokenyard schema``.
+
+Unknown keys, numbers written as text and values out of range are refused; quantities carry their unit.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+
+from simulator.core.quantity import Duration
+from simulator.experiment.named import Named, Router, Scheduler, known_hardware, known_model
+from simulator.workload.spec import WorkloadSpec
+
+
+def _folder_safe(name: Any) -> Any:
+    if isinstance(name, str) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. +-]{0,99}", name):
+        raise ValueError(f"'{name}' cannot name a folder; use letters, digits, '_', '-', '.', and start with a letter")
+    return name
+
+
+def _count_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"must be a whole number above 0 or 'auto', not {value!r}")
+
+
+def _empty_if_blank(value: Any) -> Any:
+    # "compare:" with nothing below it is what is left when a person comments all entries out.
+    return {} if value is None else value
+
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+CountOrAuto = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_count_or_auto),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+]
+Fraction = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+Switch = Annotated[bool, Field(strict=True)]
+
+
+class Strict(BaseModel):
+    """A section of the YAML: no key beyond those listed, and no change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InstanceSpec(Strict):
+    """A kind of serving instance and how many of it run."""
+
+    count: Count = Field(1, description="how many instances of this kind")
+    hardware: Annotated[str, BeforeValidator(known_hardware)] = Field(
+        description="a hardware profile's name (tokenyard profiles) or the path of a profile YAML"
+    )
+    tensor_parallel: Count = Field(1, description="GPUs an instance spreads each layer over")
+    scheduler: Scheduler = Field(Named(name="vllm"), description="the policy that decides each iteration")
+    kv_blocks: CountOrAuto = Field("auto", description="KV cache blocks; auto: what fits in memory")
+    block_size: Count = Field(16, description="tokens a KV cache block holds")
+    gpu_memory_utilization: Fraction = Field(0.9, description="share of the GPU's memory the engine may use")
+    max_model_len: CountOrAuto = Field("auto", description="longest prompt plus output in tokens; auto: the model's")
+    prefix_caching: Switch = Field(True, description="keep finished prompts' KV blocks for requests that start alike")
+
+
+class ClusterSpec(Strict):
+    """The serving instances and the router before them."""
+
+    instances: tuple[InstanceSpec, ...] = Field(min_length=1)
+    router: Router = Field(Named(name="least_outstanding"), description="the policy that picks a request's instance")
+
+
+class Slo(Strict):
+    """Service level objectives of one request; a request is good when it meets all that are set."""
+
+    ttft: Duration | None = Field(None, description="time to first token")
+    tpot: Duration | None = Field(None, description="time per output token after the first")
+    e2el: Duration | None = Field(None, description="end-to-end latency")
+
+
+class Experiment(Strict):
+    """One experiment: a workload, a model, a cluster, and the variants to compare."""
+
+    name: Annotated[str, BeforeValidator(_folder_safe)] = Field(
+        description="the results folder's name; default: the file's name"
+    )
+    seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="all random draws derive from it")
+    workload: WorkloadSpec
+    model: Annotated[str, BeforeValidator(known_model)] = Field(
+        description="a model's name (tokenyard models) or the path of a Hugging Face config.json"
+    )
+    cluster: ClusterSpec
+    slo: Annotated[Slo, BeforeValidator(_empty_if_blank)] = Slo()
+    compare: Annotated[dict[str, dict[str, Any]], BeforeValidator(_empty_if_blank)] = Field(
+        {}, description="variants by name; each maps key paths such as cluster.instances[*].scheduler to values"
+    )
+    sweep: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(_empty_if_blank)] = Field(
+        {}, description="a key path's values; every variant runs at each combination of them"
+    )
+
+    @field_validator("compare", mode="before")
+    @classmethod
+    def _empty_variants(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: _empty_if_blank(overrides) for name, overrides in value.items()}

@@ -1,0 +1,1 @@
+"""Requests: traces in, generators, transforms."""

@@ -1,0 +1,1 @@
+"""Requests made up: arrivals, lengths, prefixes, clients, each from its own random stream."""

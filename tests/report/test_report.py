@@ -1,0 +1,165 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from simulator.core.errors import InputError
+from simulator.report import write_report
+
+
+@pytest.fixture(scope="module")
+def written(three_runs):
+    return write_report(three_runs)
+
+
+def _colours(png):
+    pixels = (imread(png)[..., :3] * 255).astype(np.uint8).reshape(-1, 3)
+    return len(np.unique(pixels, axis=0))
+
+
+def test_every_plot_is_there_twice_and_not_blank(three_runs, written):
+    names = ["percentiles", "latency_cdf", "time_spent", "timeline-fcfs", "timeline-skip-join-mlfq", "timeline-slow"]
+    expected = [three_runs / "plots" / f"{name}.{ext}" for name in names for ext in ("png", "svg")]
+    assert written == [*expected, three_runs / "report.html"]
+    for path in expected:
+        if path.suffix == ".png":
+            assert _colours(path) > 50
+        else:
+            assert path.stat().st_size < 1_000_000
+
+
+def test_the_same_results_give_the_same_report(three_runs, written):
+    before = {path: path.read_bytes() for path in written}
+    assert {path: path.read_bytes() for path in write_report(three_runs)} == before
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.attributes, self.open, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, *attribute) for attribute in attrs]
+        if tag not in ("meta", "path", "use", "rect", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, *attribute) for attribute in attrs]
+
+    def handle_endtag(self, tag):
+        if tag not in ("path", "use", "rect"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_holds_everything_and_fetches_nothing(written):
+    page = written[-1].read_text(encoding="utf-8")
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert not re.search(r"https?:|//[a-z]|@import|<script|<link|<img", page)
+    links = [value for _, name, value in tags.attributes if name in ("href", "src", "xlink:href", "srcset")]
+    ids = [value for _, name, value in tags.attributes if name == "id"]
+    assert links and all(link.startswith("#") and link[1:] in set(ids) for link in links)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
+
+
+def test_the_page_says_what_ran_and_how_far_to_trust_it(written):
+    page = written[-1].read_text(encoding="utf-8")
+    assert "<h1>made &lt;up&gt; &amp; small</h1>" in page
+    assert "SLO: TPOT 50 ms, TTFT 500 ms." in page
+    assert "4,000 KV blocks of 16 tokens" in page
+    assert "host overhead of vLLM 0.9 assumed &lt;b&gt;" in page
+    assert "slo: {ttft: 500ms}" in page
+    assert page.count('class="best"') >= 5
+    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
+
+
+@pytest.mark.parametrize(
+    ("runs", "instances", "judged"),
+    [
+        pytest.param([{"name": "a", "requests": 1}], 1, True, id="one request"),
+        pytest.param([{"name": "a", "requests": 60}], 1, False, id="no SLO, one instance"),
+        pytest.param([{"name": "a", "requests": 20, "failing": 1.1}], 4, True, id="all failed"),
+        pytest.param([{"name": f"run {i}", "requests": 20} for i in range(20)], 2, True, id="20 runs"),
+        pytest.param([{"name": "a", "requests": 400, "rate": 50}], 64, True, id="64 instances"),
+        pytest.param([{"name": f"a rate={r}", "requests": 50, "rate": r} for r in (2, 4)], 1, True, id="rates"),
+        pytest.param([{"name": "a/b", "requests": 20}, {"name": "a b", "requests": 20}], 1, True, id="alike names"),
+    ],
+)
+@pytest.mark.filterwarnings("error::UserWarning")  # Matplotlib warns where a figure has no room for its labels.
+def test_odd_results_are_drawn_too(make_results, tmp_path, runs, instances, judged):
+    folder = make_results(tmp_path, runs, instances=instances, judged=judged)
+    written = write_report(folder)
+    assert len(set(written)) == len(written)
+    assert all(path.stat().st_size > 0 for path in written)
+    assert all(_colours(path) > 20 for path in written if path.suffix == ".png")
+    assert (folder / "plots" / "goodput.svg").exists() == (len({run.get("rate") for run in runs}) > 1)
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", written[-1].read_text(), flags=re.DOTALL)
+
+
+def test_plots_of_an_earlier_report_do_not_linger(make_results, tmp_path):
+    folder = make_results(tmp_path, [{"name": "a", "requests": 20}], instances=1)
+    (folder / "plots").mkdir()
+    (folder / "plots" / "timeline-gone.png").write_bytes(b"old")
+    (folder / "plots" / "notes.txt").write_text("mine")
+    write_report(folder)
+    assert not (folder / "plots" / "timeline-gone.png").exists()
+    assert (folder / "plots" / "notes.txt").exists()
+
+
+def test_where_nothing_can_be_written_it_says_so(make_results, tmp_path):
+    folder = make_results(tmp_path, [{"name": "a", "requests": 20}], instances=1)
+    (folder / "plots").write_text("in the way")
+    with pytest.raises(InputError, match="the report cannot be written") as caught:
+        write_report(folder)
+    assert caught.value.where == str(folder / "plots")
+
+
+def test_importing_the_report_loads_nothing_heavy():
+    code = "import sys, simulator.report, simulator.report.table; print([m for m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for heavy in ("'matplotlib'", "'pandas'", "'pyarrow'", "'plotly'"):
+        assert heavy not in loaded
+
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+@pytest.mark.parametrize(("width", "shown", "hidden"), [(1280, "wide", "narrow"), (390, "narrow", "wide")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_it_at_both_widths_and_schemes(written, width, shown, hidden, scheme):
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        fetched, complaints = [], []
+        page.on("request", lambda request: fetched.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(Path(written[-1]).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator(f"figure .{shown} svg").first.bounding_box()["width"] > 0.8 * min(width, 1180)
+        assert not page.locator(f"figure .{hidden} svg").first.is_visible()
+        red = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+        assert (int(red) < 60) == (scheme == "dark")
+        browser.close()
+    assert fetched == [Path(written[-1]).as_uri()] and complaints == []
+
+
+def test_write_report_names_no_machine(written):
+    page = written[-1].read_text(encoding="utf-8")
+    assert os.path.expanduser("~") + "/" not in page
+    assert str(written[-1].parent) not in page
