@@ -49,6 +49,7 @@ class Least:
         self.values = [0] * instances
         self._chosen = list(range(-instances, 0))
         self._choices = 0
+        self._most_entries = 8 * instances + 64
         self._heap = [(0, chosen, index) for index, chosen in enumerate(self._chosen)]
 
     def choose(self, change: int) -> int:
@@ -74,7 +75,7 @@ class Least:
         self.values[index] = value
         heap = self._heap
         heappush(heap, (value, self._chosen[index], index))
-        if len(heap) > 8 * len(self.values) + 64:
+        if len(heap) > self._most_entries:
             self._heap = [(v, c, i) for i, (v, c) in enumerate(zip(self.values, self._chosen, strict=True))]
             heapify(self._heap)
 

@@ -8,19 +8,12 @@ from simulator.core import Request
 
 
 class Decodes(Protocol):
-    """The decoding requests as a cost model sees them: how many, and how many KV tokens they read."""
-
-    @property
-    def context(self) -> int:
-        """KV tokens that all of them read in the next iteration."""
-        ...
+    """What else a cost model may ask about the decoding requests; reading it may cost something."""
 
     @property
     def longest(self) -> int:
         """KV tokens that the one with the longest context reads in the next iteration."""
         ...
-
-    def __len__(self) -> int: ...
 
 
 class CostModel(ABC):
@@ -32,12 +25,22 @@ class CostModel(ABC):
     """
 
     @abstractmethod
-    def decode_run(self, decodes: Decodes) -> tuple[int, int, int]:
-        """Return (first, growth, limit): the next ``limit`` iterations that only decode take first, first + growth, ..."""
+    def decode_run(self, requests: int, context: int, decodes: Decodes) -> tuple[int, int, int]:
+        """Return (first, growth, limit): the next ``limit`` iterations that only decode take first, first + growth, ...
+
+        ``requests`` decode, and read ``context`` KV tokens in the first of these iterations, ``requests`` more in each
+        further one.
+        """
 
     @abstractmethod
-    def mixed(self, chunks: Sequence[tuple[Request, int]], decodes: Decodes) -> int:
-        """Return the duration of an iteration with prompt chunks (request, new tokens), cached ones in ``computed``."""
+    def mixed(
+        self, chunks: Sequence[tuple[Request, int]], tokens: int, requests: int, context: int, decodes: Decodes
+    ) -> int:
+        """Return the duration of an iteration with prompt chunks and decodes.
+
+        ``chunks``: requests and their new tokens, ``tokens`` in all; ``computed`` has the cached ones before them.
+        ``requests`` decode meanwhile and read ``context`` KV tokens.
+        """
 
     @abstractmethod
     def coverage(self) -> dict[str, Any]:
@@ -50,11 +53,13 @@ class FixedCost(CostModel):
     def __init__(self, iteration_ps: int) -> None:
         self.iteration_ps = iteration_ps
 
-    def decode_run(self, decodes: Decodes) -> tuple[int, int, int]:
+    def decode_run(self, requests: int, context: int, decodes: Decodes) -> tuple[int, int, int]:
         """Return the fixed duration, without growth or limit."""
         return self.iteration_ps, 0, 2**62
 
-    def mixed(self, chunks: Sequence[tuple[Request, int]], decodes: Decodes) -> int:
+    def mixed(
+        self, chunks: Sequence[tuple[Request, int]], tokens: int, requests: int, context: int, decodes: Decodes
+    ) -> int:
         """Return the fixed duration."""
         return self.iteration_ps
 

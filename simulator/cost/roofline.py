@@ -31,6 +31,9 @@ class RooflineCost(CostModel):
         self._linears = model.linears(tensor_parallel)
         self._heads = model.heads // tensor_parallel
         self._kv_heads = model.kv_heads_each(tensor_parallel)
+        self._flops_a_pair = 2 * self._heads * model.head_dim
+        self._bytes_a_token = 2 * model.kv_bytes_each * model.head_dim * self._heads
+        self._bytes_a_kv_token = 2 * model.kv_bytes_each * model.head_dim * self._kv_heads
         self._layers_ps = model.layers * PS_PER_S
         self._still_ps: dict[int, int] = {}
         self._dense_ps: dict[int, int] = {}
@@ -39,29 +42,28 @@ class RooflineCost(CostModel):
         self._attend_launch = to_ps(model.layers * self._attend(0))
         self._attend_slope = round(to_ps(model.layers * (self._attend(_FAR) - self._attend(0))) / _FAR)
 
-    def decode_run(self, decodes: Decodes) -> tuple[int, int, int]:
+    def decode_run(self, requests: int, context: int, decodes: Decodes) -> tuple[int, int, int]:
         """Return (first, growth, limit) of iterations that only decode; see ``CostModel``."""
-        requests, slope = len(decodes), self._attend_slope
+        slope = self._attend_slope
         still = self._still_ps.get(requests)
         if still is None:
             still = self._still_ps[requests] = self._dense(requests) + self._sample(requests) + self._attend_launch
-        return still + slope * decodes.context, slope * requests, _FOREVER
+        return still + slope * context, slope * requests, _FOREVER
 
-    def mixed(self, chunks: Sequence[tuple[Request, int]], decodes: Decodes) -> int:
+    def mixed(
+        self, chunks: Sequence[tuple[Request, int]], tokens: int, requests: int, context: int, decodes: Decodes
+    ) -> int:
         """Return the duration of an iteration with prompt chunks; see ``CostModel``."""
-        decoding = len(decodes)
-        tokens = pairs = written = 0
+        pairs = written = 0
         for request, new in chunks:
-            tokens += new
             # Each new token attends to the cached ones and, causally, to half of the new ones.
             pairs += new * (2 * request.computed + new)
             written += request.computed + new
-        flops = 2 * self._heads * self.model.head_dim * pairs
-        size = 2 * self.model.kv_bytes_each * self.model.head_dim * (self._heads * tokens + self._kv_heads * written)
-        prefill = round(self._layers_ps * self.profile.prefill_attention.seconds(flops, size))
-        duration = self._dense(decoding + tokens) + self._sample(decoding + len(chunks)) + prefill
-        if decoding:
-            duration += self._attend_launch + self._attend_slope * decodes.context
+        flops, read = self._flops_a_pair * pairs, self._bytes_a_token * tokens + self._bytes_a_kv_token * written
+        duration = round(self._layers_ps * self.profile.prefill_attention.seconds(flops, read))
+        duration += self._dense(requests + tokens) + self._sample(requests + len(chunks))
+        if requests:
+            duration += self._attend_launch + self._attend_slope * context
         return duration
 
     def coverage(self) -> dict[str, Any]:

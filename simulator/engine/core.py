@@ -1,10 +1,12 @@
 """One serving engine without its clock: applies a plan, keeps requests, blocks and the decode set in step."""
 
+from collections.abc import Sequence
+
 from simulator.core import Request
 from simulator.engine.decode_set import DecodeSet
 from simulator.engine.kv_pool import KVPool
 from simulator.engine.ledger import Ledger
-from simulator.engine.scheduler import Plan, Scheduler
+from simulator.engine.scheduler import Chunk, Scheduler
 
 
 class EngineCore:
@@ -19,43 +21,70 @@ class EngineCore:
         self.ledger = ledger
         self.max_model_len = max_model_len
         # The last token of an output is never written to the cache.
-        self._most_tokens = min(max_model_len, kv.total * kv.block_size + 1)
+        self.most_tokens = min(max_model_len, kv.total * kv.block_size + 1)
         self.decodes = DecodeSet(kv.block_size, ledger.add_span)
         kv.decodes = self.decodes
         scheduler.kv = kv
         scheduler.decodes = self.decodes
 
-    def rejects(self, request: Request) -> str | None:
-        """Return why a request can never be served here, or None."""
+    def why_not(self, request: Request) -> str:
+        """Return why a request with more than ``most_tokens`` can never be served here."""
         tokens = request.prompt_tokens + request.output_tokens
-        if tokens <= self._most_tokens:
-            return None
         if tokens > self.max_model_len:
             return f"{tokens} tokens exceed the context limit of {self.max_model_len}"
         return f"needs {self.kv.blocks_for(tokens - 1)} KV blocks, the instance has {self.kv.total}"
 
-    def plan(self, now: int) -> Plan:
-        """Ask the policy for the next iteration at a time in ps."""
-        self.scheduler.now = now
-        plan = self.scheduler.plan()
-        for request, _ in plan.chunks:
+    def admit(self, chunks: Sequence[Chunk], now: int) -> int:
+        """Note which requests a plan runs for the first time, at a time in ps; return its prompt tokens."""
+        total = 0
+        for request, tokens in chunks:
+            total += tokens
             if request.admitted_at < 0:
                 request.admitted_at = now
                 request.cached = request.computed
-        return plan
+        return total
 
-    def complete(self, plan: Plan, iterations: int, now: int) -> list[Request]:
-        """Account for iterations of a plan that ended at a time in ps; return the requests that finished."""
-        finished = self.complete_decodes(iterations, iterations - 1, now)
-        for request, tokens in plan.chunks:
+    def only_decodes_follow(self, chunks: Sequence[Chunk]) -> bool:
+        """Tell whether all requests of the planned iteration, chunks included, have more than one token to make."""
+        for request, _ in chunks:
+            if request.output_tokens - request.generated == 1:
+                return False
+        decodes = self.decodes
+        return not decodes.members or decodes.next_finish() > decodes.iteration
+
+    def iterations_that_fit(self, most: int, unpaid: int) -> int:
+        """Return after how many decode iterations the next request finishes or memory runs out, ``most`` at most.
+
+        ``unpaid``: 0 if a plan took the blocks of the first one already, 1 if not.
+        """
+        decodes, free = self.decodes, self.kv.free
+        count = decodes.next_finish() - decodes.iteration + 1
+        if count > most:
+            count = most
+        growing = count - 1 + unpaid
+        # No member opens more than one block every block_size iterations: mostly there is room for even that.
+        if (growing // decodes.block_size + 1) * len(decodes.members) > free and growing:
+            fits = decodes.iterations_that_fit(decodes.iteration + 1 - unpaid, free, growing)
+            count += fits - growing
+        return count
+
+    def complete(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
+        """Account for one iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
+        decodes, finished = self.decodes, self.complete_decodes(1, 0, now)
+        for request, tokens in chunks:
             request.computed += tokens
-            if request.computed == request.prompt_tokens + request.generated and self._prefilled(request):
-                request.finished_at = now
-                self.kv.release(request)
-                self.scheduler.finished(request)
-                finished.append(request)
-            if request.first_token_at < 0 and request.generated:
-                request.first_token_at = now
+            if request.computed == request.prompt_tokens + request.generated:
+                if request.first_token_at < 0:
+                    request.first_token_at = now
+                request.generated += 1
+                last = decodes.iteration - 1
+                if request.generated < request.output_tokens:
+                    decodes.add(request)
+                    request.span_start = last  # the prompt's last iteration made this token
+                else:
+                    self.ledger.add_span(request.index, last, last, 0)
+                    self._finish(request, now)
+                    finished.append(request)
         return finished
 
     def complete_decodes(self, iterations: int, unpaid: int, now: int) -> list[Request]:
@@ -67,22 +96,15 @@ class EngineCore:
         decodes.iteration += iterations
         if unpaid and (blocks := decodes.blocks_needed(decodes.iteration - unpaid, unpaid)):
             kv.take(blocks)
+        if not decodes.finishes or decodes.finishes[0][0] >= decodes.iteration:
+            return []
         finished = decodes.pop_finished()
         for request in finished:
             request.blocks = -(-request.computed // kv.block_size)
-            request.finished_at = now
-            kv.release(request)
-            self.scheduler.finished(request)
+            self._finish(request, now)
         return finished
 
-    def _prefilled(self, request: Request) -> bool:
-        """Let a request whose prompt is done make its token and decode on; tell whether that token was its last."""
-        request.generated += 1
-        last = self.decodes.iteration - 1
-        if request.generated == request.output_tokens:
-            self.ledger.add_span(request.index, last, last, 0)
-            return True
-        self.decodes.add(request)
-        request.span_start = last  # the prompt's last iteration made this token
-        self.scheduler.prefilled(request)
-        return False
+    def _finish(self, request: Request, now: int) -> None:
+        request.finished_at = now
+        self.kv.release(request)
+        self.scheduler.finished(request)

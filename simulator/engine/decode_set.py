@@ -15,16 +15,19 @@ class DecodeSet:
     ``add_span`` hears, of each member that leaves, in which iterations it made tokens (``Ledger.add_span``).
     """
 
-    __slots__ = ("_add_span", "_crossings", "_finishes", "_joined", "_longest", "_offsets", "block_size", "iteration", "members")
+    __slots__ = (
+        "_add_span", "_crossings", "_joined", "_longest", "block_size", "finishes", "iteration", "members",
+        "offsets",
+    )
 
     def __init__(self, block_size: int, add_span: Callable[[int, int, int, int], None]) -> None:
         self._add_span = add_span
         self.block_size = block_size
         self.iteration = 0
         self.members: dict[Request, None] = {}
-        self._offsets = 0
+        self.offsets = 0  # sum over members of context - iteration
         # By last iteration, then in the order of joining: the order in which an engine hears that they are done.
-        self._finishes: list[tuple[int, int, Request]] = []
+        self.finishes: list[tuple[int, int, Request]] = []
         self._joined = 0
         # A heap by context, kept only once a cost model asks for the longest.
         self._longest: list[tuple[int, Request]] | None = None
@@ -43,7 +46,7 @@ class DecodeSet:
     @property
     def context(self) -> int:
         """KV tokens that all members together read in the next iteration."""
-        return self._offsets + len(self.members) * self.iteration
+        return self.offsets + len(self.members) * self.iteration
 
     @property
     def longest(self) -> int:
@@ -66,10 +69,10 @@ class DecodeSet:
         last = self.iteration + request.output_tokens - request.generated - 1
         request.finish_iteration = last
         self.members[request] = None
-        self._offsets += offset
+        self.offsets += offset
         self._crossings[(1 - offset) % self.block_size] += 1
         self._joined += 1
-        heappush(self._finishes, (last, self._joined, request))
+        heappush(self.finishes, (last, self._joined, request))
         if self._longest is not None:
             heappush(self._longest, (-offset, request))
 
@@ -77,7 +80,7 @@ class DecodeSet:
         """Take a request out before the next iteration; its ``computed`` and ``generated`` become true again."""
         del self.members[request]
         offset, iteration = request.offset, self.iteration
-        self._offsets -= offset
+        self.offsets -= offset
         self._crossings[(1 - offset) % self.block_size] -= 1
         request.computed = offset + iteration - 1
         request.generated = request.output_tokens - request.finish_iteration + iteration - 1
@@ -86,7 +89,7 @@ class DecodeSet:
 
     def next_finish(self) -> int:
         """Return the number of the iteration in which the next member makes its last token; the set is not empty."""
-        heap = self._finishes
+        heap = self.finishes
         while True:
             last, _, request = heap[0]
             if request.finish_iteration == last and request in self.members:
@@ -95,7 +98,7 @@ class DecodeSet:
 
     def pop_finished(self) -> list[Request]:
         """Remove and return the members that made their last token before the next iteration."""
-        heap, done, iteration = self._finishes, [], self.iteration
+        heap, done, iteration = self.finishes, [], self.iteration
         while heap and heap[0][0] < iteration:
             last, _, request = heappop(heap)
             if request.finish_iteration == last and request in self.members:

@@ -1,7 +1,7 @@
 """One serving instance on SimPy: sleeps through runs of iterations, wakes for what changes them."""
 
 from collections.abc import Callable, Generator
-from math import isqrt
+from math import sqrt
 from typing import Final
 
 import simpy
@@ -9,7 +9,6 @@ import simpy
 from simulator.core import Request
 from simulator.cost.base import CostModel
 from simulator.engine.core import EngineCore
-from simulator.engine.scheduler import Plan
 
 # At one moment, arrivals (SimPy's normal priority, 1) come before iterations end, these before closed-loop clients send
 # their next request, and new iterations begin last. Without this order, results would depend on which of two events at
@@ -66,16 +65,16 @@ class Instance:
 
     def submit(self, request: Request) -> None:
         """Take in a request now; one that can never be served fails at once, with the reason."""
+        core = self.core
         request.instance = self.index
-        request.failure = self.core.rejects(request)
-        if request.failure is not None:
-            request.finished_at = self.env.now
+        if request.prompt_tokens + request.output_tokens > core.most_tokens:
+            request.failure = core.why_not(request)
+            request.finished_at = self.env.now  # type: ignore[assignment]
             self.on_finish(self, request)
             return
-        scheduler = self.core.scheduler
-        scheduler.add(request)
+        core.scheduler.add(request)
         if self.on_queue is not None:
-            self.on_queue(self, scheduler.waiting)
+            self.on_queue(self, len(core.scheduler.queue))
         if self._idle is not None:
             awake = Moment(self.env, 0, BEGIN)
             awake.callbacks, self._idle.callbacks = self._idle.callbacks, []
@@ -98,89 +97,58 @@ class Instance:
     def _serve(self) -> Generator[simpy.Event, int, None]:
         env, core, cost = self.env, self.core, self.cost
         scheduler, decodes, kv = core.scheduler, core.decodes, core.kv
-        members, add_run = decodes.members, core.ledger.add_run
+        queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_run
         waiting, now = 0, 0
         while True:
             if env.peek() == now:
                 yield Moment(env, 0, BEGIN)
-            plan = core.plan(now)
-            preempted, scheduler.preempted = scheduler.preempted, 0
-            if (queued := scheduler.waiting) != waiting:
-                waiting = queued
+            scheduler.now = now
+            plan = scheduler.plan()
+            preempted = scheduler.preempted
+            if preempted:
+                scheduler.preempted = 0
+            if len(queue) != waiting:
+                waiting = len(queue)
                 if self.on_queue is not None:
                     self.on_queue(self, waiting)
-            start, least = now, 1
-            if plan.chunks:
-                start += self._begin_mixed(plan, now, waiting, preempted)
-                if not self._continues(plan):
-                    now = yield Moment(env, start - now, END)
-                    for request in core.complete(plan, 1, now):
+            requests, start, unpaid = len(members), now, 0
+            context = decodes.offsets + requests * decodes.iteration
+            if chunks := plan.chunks:
+                tokens = core.admit(chunks, now)
+                duration = cost.mixed(chunks, tokens, requests, context, decodes)
+                used = kv.total - kv.free
+                add_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted)
+                if plan.horizon == 1 or self.exact_steps or not core.only_decodes_follow(chunks):
+                    now = yield Moment(env, duration, END)
+                    for request in core.complete(chunks, now):
                         self.on_finish(self, request)
                     continue
-                # Nothing finishes with the prompts' last chunks: what follows them is decided, and run in one go.
-                core.complete(plan, 1, start)
-                least, preempted = 0, 0
-            elif not members:
+                # Nobody is done with this iteration: what follows it is known, and run in one go with it.
+                start += duration
+                core.complete(chunks, start)
+                requests, unpaid, preempted = len(members), 1, 0
+                context = decodes.offsets + requests * decodes.iteration
+            elif not requests:
                 if not preempted:
                     self._idle = env.event()
                     now = yield self._idle
                 continue
-            first, growth, limit = cost.decode_run(decodes)
-            count = self._iterations(plan.horizon, limit, least)
-            context, used = decodes.context, kv.total - kv.free
+            first, growth, limit = cost.decode_run(requests, context, decodes)
+            most = 1 if self.exact_steps else min(plan.horizon, limit)
+            count = core.iterations_that_fit(most, unpaid)
+            used = kv.total - kv.free
             alarm = Moment(env, start - now + count * first + growth * (count * (count - 1) // 2), END)
-            if count > least and plan.arrivals_matter:
-                self._run = (start, first, growth, count, least)
+            if plan.arrivals_matter and count + unpaid > 1:
+                self._run = (start, first, growth, count, 1 - unpaid)
                 self._alarm = alarm
             now = yield alarm
+            self._alarm = None
             if self._cut_to >= 0:
                 count, self._cut_to = self._cut_to, -1
-            self._alarm = None
             if count:
-                add_run(start, first, growth, count, len(members), 0, 0, context, waiting, used, preempted)
-                for request in core.complete_decodes(count, count - least, now):
+                add_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted)
+                for request in core.complete_decodes(count, count - 1 + unpaid, now):
                     self.on_finish(self, request)
-
-    def _begin_mixed(self, plan: Plan, now: int, waiting: int, preempted: int) -> int:
-        """Enter an iteration with prompt chunks into the ledger; return its duration."""
-        core, chunks = self.core, plan.chunks
-        decodes, kv = core.decodes, core.kv
-        duration = self.cost.mixed(chunks, decodes)
-        tokens = 0
-        for _, new in chunks:
-            tokens += new
-        core.ledger.add_run(
-            now, duration, 0, 1, len(decodes.members), len(chunks), tokens, decodes.context, waiting,
-            kv.total - kv.free, preempted,
-        )  # fmt: skip
-        return duration
-
-    def _continues(self, plan: Plan) -> bool:
-        """Tell whether decode iterations may follow a plan's chunks without anybody being asked."""
-        if plan.horizon == 1 or self.exact_steps:
-            return False
-        for request, _ in plan.chunks:
-            if request.output_tokens - request.generated == 1:
-                return False
-        decodes = self.core.decodes
-        return not decodes.members or decodes.next_finish() > decodes.iteration
-
-    def _iterations(self, horizon: int, limit: int, least: int) -> int:
-        """Return how many decode iterations to sleep through: nothing may finish or run out of memory on the way.
-
-        The blocks of the first ``least`` of them were taken by the plan already.
-        """
-        if self.exact_steps or horizon == 1:
-            return 1
-        decodes = self.core.decodes
-        count = decodes.next_finish() - decodes.iteration + 1
-        if count > horizon:
-            count = horizon
-        if count > limit:
-            count = limit
-        if count > least:
-            count = least + decodes.iterations_that_fit(decodes.iteration + least, self.core.kv.free, count - least)
-        return count
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:
@@ -192,8 +160,9 @@ def iterations_until(elapsed: int, first: int, growth: int) -> int:
         return 0
     if growth == 0:
         return -(-elapsed // first)
-    b = 2 * first - growth
-    n = (isqrt(b * b + 8 * growth * elapsed) - b) // (2 * growth)
+    # The root of the quadratic, in floating point; whole numbers then decide.
+    b = 2.0 * first - growth
+    n = int((sqrt(b * b + 8.0 * growth * elapsed) - b) / (2.0 * growth))
     while n * first + growth * (n * (n - 1) // 2) < elapsed:
         n += 1
     while n > 1 and (n - 1) * first + growth * ((n - 1) * (n - 2) // 2) >= elapsed:

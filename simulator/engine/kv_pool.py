@@ -32,7 +32,7 @@ class KVPool(ABC):
 
     def can_admit(self, request: Request) -> bool:
         """Tell whether a waiting request's whole sequence so far fits, cached blocks included (as vLLM asks)."""
-        return self.blocks_for(request.tokens) <= self.free
+        return -(-(request.prompt_tokens + request.generated) // self.block_size) <= self.free
 
     @abstractmethod
     def admit(self, request: Request) -> None:
@@ -73,13 +73,11 @@ class CountingPool(KVPool):
 
     def admit(self, request: Request) -> None:
         """Give a resumed request what survived of its blocks; see ``KVPool``."""
-        kept = self._kept.pop(request, None) if self._kept else None
-        survived = kept[0] if kept else 0
-        if kept and survived:
-            kept[0] = 0
-            self.free -= survived
-        request.blocks = survived
-        request.computed = survived * self.block_size
+        request.blocks = request.computed = 0
+        if self._kept and (kept := self._kept.pop(request, None)) and kept[0]:
+            request.blocks, kept[0] = kept[0], 0
+            request.computed = request.blocks * self.block_size
+            self.free -= request.blocks
 
     def extend(self, request: Request, tokens: int) -> None:
         """Give a request blocks for more tokens; see ``KVPool``."""
@@ -91,7 +89,9 @@ class CountingPool(KVPool):
     def take(self, blocks: int) -> None:
         """Take free blocks in their order of reuse; see ``KVPool``."""
         self.free -= blocks
-        self._plain -= blocks
+        plain = self._plain = self._plain - blocks
+        if plain >= 0:
+            return
         while self._plain < 0:
             run = self._unused[0]
             if run[0] + self._plain > 0:

@@ -1,7 +1,7 @@
 """What a policy is to the engine: it sees queues and the KV pool, returns a plan, and never touches time or hardware."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Final, NamedTuple
 
 from simulator.core import Request
@@ -35,12 +35,8 @@ class Scheduler(ABC):
     kv: KVPool
     decodes: DecodeSet
     now: int = 0
+    queue: Sized  # the requests that wait, in whatever container: the engine reads only how many
     preempted: int = 0  # preemptions since the engine last looked
-
-    @property
-    @abstractmethod
-    def waiting(self) -> int:
-        """How many requests queue at this instance."""
 
     @abstractmethod
     def add(self, request: Request) -> None:
@@ -53,6 +49,3 @@ class Scheduler(ABC):
     @abstractmethod
     def finished(self, request: Request) -> None:
         """Hear that a request made its last token; the engine has taken its blocks back."""
-
-    def prefilled(self, request: Request) -> None:  # noqa: B027  (a policy may ignore it)
-        """Hear that a request's prompt is done and that it is in the decode set now."""

@@ -97,7 +97,8 @@ def replay(case: dict[str, Any], most_steps: int) -> list[Step]:
             scheduler.add(pending.pop())
         before = {request: request.preemptions for request in scheduler.running}
         already = set(scheduler.running)
-        plan = core.plan(step)
+        plan = scheduler.plan()
+        core.admit(plan.chunks, step)
         given = {request.index: tokens for request, tokens in plan.chunks}
         given |= {request.index: 1 for request in core.decodes}
         row: Step = {
@@ -110,7 +111,7 @@ def replay(case: dict[str, Any], most_steps: int) -> list[Step]:
         if cached := sorted([request.index, request.computed] for request in admitted):
             row["cached_tokens"] = cached
         steps.append(row)
-        left -= len(core.complete(plan, 1, step + 1))
+        left -= len(core.complete(plan.chunks, step + 1))
     # vLLM runs one more, empty step to report what finished in the last one.
     steps.append({"step": len(steps), "scheduled": []})
     return steps

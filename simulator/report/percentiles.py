@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from simulator.report import style
 from simulator.report.headline import milliseconds
 from simulator.report.latency import LATENCIES, axis_range, axis_unit, slo_limits
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Slowest first: each bar is drawn over the longer ones, so a run reads as one bar in four strengths.
-PERCENTILES = {"p99": 0.28, "p95": 0.5, "p90": 0.72, "median": 1.0}
+# A run is one bar in four strengths, the next percentile beginning where the one before it ends.
+PERCENTILES = {"median": 1.0, "p90": 0.72, "p95": 0.5, "p99": 0.28}
 MOST_ROWS = 40
 
 
@@ -34,7 +36,7 @@ def figure_percentiles(runs: Sequence[Run], *, narrow: bool = False) -> "Figure"
     for i, (panel, key) in enumerate(zip(axes, LATENCIES, strict=True)):
         _panel(panel, key, shown, looks)
         label_rows(panel, shown if narrow or i == 0 else None, len(shown), narrow=narrow)
-    for name, strength in reversed(PERCENTILES.items()):
+    for name, strength in PERCENTILES.items():
         axes[0].barh([0], [math.nan], color=style.MUTED, alpha=strength, label=name)
     style.legend_below(figure, axes[0], narrow=narrow)
     return figure
@@ -73,12 +75,12 @@ def _panel(panel: "Axes", key: str, runs: Sequence[Run], looks: Mapping[str, sty
     if log:
         style.log_axis(panel)
     panel.set_xlabel(f"latency ({unit}{', log scale' if log else ''})")
+    colours = [looks[run.group].colour for run in runs]
+    left = np.zeros(len(runs))
     for name, strength in PERCENTILES.items():
-        widths = [value / per_unit for value in values[name]]
-        # The paper underneath keeps the strengths from adding up.
-        panel.barh(range(len(runs)), widths, height=0.62, color=style.PAPER)
-        colours = [looks[run.group].colour for run in runs]
-        panel.barh(range(len(runs)), widths, height=0.62, color=colours, alpha=strength)
+        right = np.array(values[name]) / per_unit
+        panel.barh(range(len(runs)), right - left, left=left, height=0.62, color=colours, alpha=strength)
+        left = right
     for i, value in enumerate(values["p99"]):
         text = "none" if math.isnan(value) else milliseconds(value)
         at = low / per_unit if math.isnan(value) else value / per_unit

@@ -45,11 +45,6 @@ class VLLM(Scheduler):
         self._partial: Request | None = None
         self._skipped: list[Request] = []
 
-    @property
-    def waiting(self) -> int:
-        """How many requests queue at this instance."""
-        return len(self.queue)
-
     def add(self, request: Request) -> None:
         """Queue a request."""
         self.queue.push(request)

@@ -7,10 +7,10 @@ from simulator.report.table import print_summary
 
 
 def _printed(folder, width):
-    console = Console(width=width, record=True, file=None, force_terminal=False)
-    with console.capture():
+    console = Console(width=width)
+    with console.capture() as captured:
         print_summary(json.loads((folder / "summary.json").read_text()), console)
-    return console.export_text()
+    return captured.get()
 
 
 def test_a_column_a_run_while_they_fit(three_runs):
@@ -37,7 +37,7 @@ def test_a_row_a_run_when_there_are_many(make_results, tmp_path):
     text = _printed(folder, 80)
     assert max(map(len, text.splitlines())) <= 80
     assert "20 runs" in text
-    assert sum(line.startswith(" a-rather") or line.startswith("a-rather") for line in text.splitlines()) == 20
+    assert sum(line.startswith((" a-rather", "a-rather")) for line in text.splitlines()) == 20
     for heading in ("fail", "goodput", "empt"):
         assert heading in text
 
