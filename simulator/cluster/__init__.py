@@ -1,0 +1,1 @@
+"""Clusters: instances behind a router, and where their requests come from."""

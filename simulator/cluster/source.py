@@ -68,11 +68,11 @@ class ClosedLoop:
         self._send = send
         self._think_ps = think_ps
         for _ in range(concurrency):
-            Moment(env, 0, SEND).callbacks.append(self._send_next)  # type: ignore[union-attr]
+            Moment(env, 0, SEND).callbacks.append(self._send_next)
 
     def ended(self) -> None:
         """Let the client whose request just ended think, then send its next one."""
-        Moment(self._env, self._think_ps, SEND).callbacks.append(self._send_next)  # type: ignore[union-attr]
+        Moment(self._env, self._think_ps, SEND).callbacks.append(self._send_next)
 
     def _send_next(self, _: simpy.Event) -> None:
         request = next(self._requests, None)

@@ -23,8 +23,8 @@ class Request:
     """One request: what was asked, how far it got, and when (times in picoseconds, -1 while unknown).
 
     ``computed`` counts the tokens whose KV is in the cache and ``generated`` the output tokens made. While a request
-    decodes in a batch both stand still and the batch knows the truth (``DecodeSet``); they are right again as soon as it
-    leaves. ``output_id`` names the content of its output where requests may share it, as ``Segment.id`` does.
+    decodes in a batch both stand still and the batch knows the truth (``DecodeSet``); they are right again as soon as
+    it leaves. ``output_id`` names the content of its output where requests may share it, as ``Segment.id`` does.
     """
 
     __slots__ = (

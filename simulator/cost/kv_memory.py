@@ -11,8 +11,8 @@ def kv_blocks(
 ) -> int:
     """Return the KV blocks that fit beside weights and the engine's own memory; InputError when none do.
 
-    ``(utilization * capacity - weights / tp - reserved) / (block_size * KV bytes a token on each GPU)``, as vLLM computes
-    it after its profiling run.
+    ``(utilization * capacity - weights / tp - reserved) / (block_size * KV bytes a token on each GPU)``, as vLLM
+    computes it after its profiling run.
     """
     weights = model.parameters * model.weight_bytes_each / tensor_parallel
     budget = gpu_memory_utilization * profile.memory.capacity
@@ -23,8 +23,8 @@ def kv_blocks(
     if blocks < 1:
         raise InputError(
             f"{model.name} does not fit {profile.name}: {weights / GIB:.1f} GiB of weights a GPU and "
-            f"{profile.host.reserved_memory / GIB:.1f} GiB reserved leave no room for KV blocks in {budget / GIB:.1f} GiB "
-            f"({gpu_memory_utilization:.0%} of {profile.memory.capacity / GIB:.1f} GiB)",
+            f"{profile.host.reserved_memory / GIB:.1f} GiB reserved leave no room for KV blocks in "
+            f"{budget / GIB:.1f} GiB ({gpu_memory_utilization:.0%} of {profile.memory.capacity / GIB:.1f} GiB)",
             hint="raise tensor_parallel or gpu_memory_utilization, or take a GPU with more memory",
         )
     return blocks

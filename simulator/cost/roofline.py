@@ -1,8 +1,8 @@
 """Iteration time of a dense transformer from the rooflines of a GPU profile.
 
-An iteration is the sum of its matrix products (at the batch's tokens), memory-bound small operators, all-reduces, prompt
-attention, decode attention, the sampled tokens' output head, and the host. All but decode attention stand still while a
-batch only decodes; that is affine in the KV tokens read, so a run of decode iterations has a closed form.
+An iteration is the sum of its matrix products (at the batch's tokens), memory-bound small operators, all-reduces,
+prompt attention, decode attention, the sampled tokens' output head, and the host. All but decode attention stand still
+while a batch only decodes; that is affine in the KV tokens read, so a run of decode iterations has a closed form.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ class RooflineCost(CostModel):
         model.check_split(tensor_parallel)
         if tensor_parallel > 1 and (profile.allreduce is None or tensor_parallel > profile.allreduce.most_gpus):
             most = 1 if profile.allreduce is None else profile.allreduce.most_gpus
-            raise InputError(f"tensor_parallel {tensor_parallel}: {profile.name} has all-reduces measured up to {most} GPUs")
+            raise InputError(
+                f"tensor_parallel {tensor_parallel}: all-reduces of {profile.name} were measured on up to {most} GPUs"
+            )
         self.model = model
         self.profile = profile
         self.tensor_parallel = tensor_parallel

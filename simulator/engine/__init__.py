@@ -1,0 +1,1 @@
+"""One serving instance on SimPy: iterations, KV cache, ledger."""

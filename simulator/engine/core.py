@@ -69,7 +69,7 @@ class EngineCore:
         return count
 
     def complete(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
-        """Account for one iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
+        """Account for an iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
         decodes, finished = self.decodes, self.complete_decodes(1, 0, now)
         for request, tokens in chunks:
             request.computed += tokens

@@ -16,7 +16,14 @@ class DecodeSet:
     """
 
     __slots__ = (
-        "_add_span", "_crossings", "_joined", "_longest", "block_size", "finishes", "iteration", "members",
+        "_add_span",
+        "_crossings",
+        "_joined",
+        "_longest",
+        "block_size",
+        "finishes",
+        "iteration",
+        "members",
         "offsets",
     )
 

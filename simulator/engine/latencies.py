@@ -12,20 +12,20 @@ Int = NDArray[np.int64]
 
 
 class _Gaps(NamedTuple):
-    """Arithmetic sequences ``first + growth * j`` (j < count), each value standing for ``weight`` gaps; ps."""
+    """Arithmetic sequences ``first + growth * j`` (j < length), each value standing for ``weight`` gaps; ps."""
 
     first: Int
     growth: Int
-    count: Int
+    length: Int
     weight: Int
 
 
 class InterTokenLatencies:
     """The multiset of all gaps between consecutive tokens of a request, over all requests; ps.
 
-    While a request decodes without a pause, its gaps are the durations of the iterations it runs in, and so an instance's
-    runs describe them: values by run, weights by how many decode. Pauses (preemption, a skipped iteration, migration)
-    show as several spans of one request, whose gaps are added singly.
+    While a request decodes without a pause, its gaps are the durations of the iterations it runs in, and so an
+    instance's runs describe them: values by run, weights by how many decode. Pauses (preemption, a skipped iteration,
+    migration) show as several spans of one request, whose gaps are added singly.
     """
 
     def __init__(self, ledgers: Sequence[Ledger]) -> None:
@@ -33,14 +33,14 @@ class InterTokenLatencies:
         runs = runs[runs[:, 4] > 0]
         self._gaps = _Gaps(runs[:, 1], runs[:, 2], runs[:, 3], runs[:, 4])
         self._added, self._removed = _pauses(ledgers)
-        self.count = int((self._gaps.count * self._gaps.weight).sum()) + len(self._added) - len(self._removed)
+        self.count = int((self._gaps.length * self._gaps.weight).sum()) + len(self._added) - len(self._removed)
 
     def mean(self) -> float:
         """Return the mean gap in ps; NaN without any."""
         if not self.count:
             return float("nan")
-        first, growth, count, weight = (column.astype(np.float64) for column in self._gaps)
-        total = (weight * (count * first + growth * (count * (count - 1) / 2))).sum()
+        first, growth, length, weight = (column.astype(np.float64) for column in self._gaps)
+        total = (weight * (length * first + growth * (length * (length - 1) / 2))).sum()
         return float((total + self._added.sum() - self._removed.sum()) / self.count)
 
     def percentile(self, percent: float) -> float:
@@ -52,18 +52,30 @@ class InterTokenLatencies:
         low = self._order_statistic(lower)
         if rank == lower:
             return float(low)
-        high = self._order_statistic(lower + 1)
+        high = low if self._at_most(low) > lower + 1 else self._next_above(low)
         return low + (high - low) * (rank - lower)
+
+    def _at_most(self, value: int) -> int:
+        pauses = int((self._added <= value).sum() - (self._removed <= value).sum())
+        return _count_at_most(self._gaps, value) + pauses
+
+    def _next_above(self, value: int) -> int:
+        """Return the smallest gap above a value; there is one."""
+        gaps = self._gaps
+        steps = np.where(gaps.growth > 0, (value - gaps.first) // np.maximum(gaps.growth, 1) + 1, 0)
+        following = gaps.first + gaps.growth * np.maximum(steps, 0)
+        exists = (following > value) & (steps < gaps.length)
+        return int(min(following[exists].min(initial=2**62), self._added[self._added > value].min(initial=2**62)))
 
     def _order_statistic(self, rank: int) -> int:
         """Return the gap with ``rank`` smaller or equal ones before it in sorted order."""
         gaps, added, removed = self._gaps, self._added, self._removed
-        last = gaps.first + gaps.growth * (gaps.count - 1)
+        last = gaps.first + gaps.growth * (gaps.length - 1)
         low = int(min(gaps.first.min(initial=2**62), added.min(initial=2**62)))
         high = int(max(last.max(initial=0), added.max(initial=0)))
         below = 0  # gaps known to be at most `low - 1`
-        # Bisection for the smallest value with more than `rank` gaps at or below it. Runs that lie wholly on one side of
-        # the bracket leave the search, so that it costs a few passes over the runs rather than forty.
+        # Bisection for the smallest value with more than `rank` gaps at or below it. Runs that lie wholly on one side
+        # of the bracket leave the search, so that it costs a few passes over the runs rather than forty.
         while low < high:
             middle = (low + high) // 2
             at_most = below + _count_at_most(gaps, middle)
@@ -74,7 +86,7 @@ class InterTokenLatencies:
                 low = middle + 1
             under, over = last < low, gaps.first > high
             if (gone := under | over).any():
-                below += int((gaps.count * gaps.weight)[under].sum())
+                below += int((gaps.length * gaps.weight)[under].sum())
                 keep = ~gone
                 gaps, last = _Gaps(*(column[keep] for column in gaps)), last[keep]
         return low
@@ -82,8 +94,8 @@ class InterTokenLatencies:
 
 def _count_at_most(gaps: _Gaps, value: int) -> int:
     within = value - gaps.first
-    steps = np.where(gaps.growth > 0, within // np.maximum(gaps.growth, 1) + 1, gaps.count)
-    return int((np.where(within >= 0, np.minimum(steps, gaps.count), 0) * gaps.weight).sum())
+    steps = np.where(gaps.growth > 0, within // np.maximum(gaps.growth, 1) + 1, gaps.length)
+    return int((np.where(within >= 0, np.minimum(steps, gaps.length), 0) * gaps.weight).sum())
 
 
 def _pauses(ledgers: Sequence[Ledger]) -> tuple[Int, Int]:

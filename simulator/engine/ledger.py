@@ -58,7 +58,7 @@ class Ledger:
         return np.frombuffer(self._runs, dtype=np.int64).reshape(-1, len(RUN_COLUMNS))
 
     def spans(self) -> Int:
-        """Return the spans, shape (spans, len(SPAN_COLUMNS)): a request made one token in each iteration from first to last."""
+        """Return the spans, shape (spans, len(SPAN_COLUMNS)): one token in each iteration from first to last."""
         return np.frombuffer(self._spans, dtype=np.int64).reshape(-1, len(SPAN_COLUMNS))
 
 

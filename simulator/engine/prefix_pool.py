@@ -1,6 +1,7 @@
 """KV blocks with prefix caching across requests: block by block, in vLLM's order of eviction."""
 
 from collections import OrderedDict
+from itertools import islice
 
 from simulator.core import Request
 from simulator.engine.kv_pool import KVPool
@@ -26,11 +27,12 @@ class PrefixPool(KVPool):
         self._unused: OrderedDict[int, None] = OrderedDict()
         self._references = [0] * total
         self._content: list[Content | None] = [None] * total
-        # First block cached with a content, or several of them in that order.
-        self._cached: dict[Content, dict[int, None]] = {}
+        # The block cached with a content; where there are several, a dictionary in the order they came.
+        self._cached: dict[Content, int | dict[int, None]] = {}
         self._held: dict[Request, list[int]] = {}
         self._taken: list[int] = []  # by decoding requests, not told apart yet
         self._alike: dict[Request, None] = {}  # requests whose output another one may repeat
+        self._contents: dict[Request, list[Content]] = {}  # of the blocks of a request's prompt
 
     def can_admit(self, request: Request) -> bool:
         """Tell whether the whole sequence so far fits; blocks shared with running requests take no room."""
@@ -74,6 +76,8 @@ class PrefixPool(KVPool):
         while len(held) < request.blocks:
             held.append(self._taken.pop())
         self._cache(request, held, 0, request.computed // self.block_size)
+        if not resumes:
+            self._contents.pop(request, None)
         request.blocks = 0
         references, content = self._references, self._content
         for block in reversed(held):
@@ -88,22 +92,22 @@ class PrefixPool(KVPool):
     def _pop(self, count: int) -> list[int]:
         """Take free blocks in their order of reuse; what they held is forgotten."""
         self.free -= count
-        plain, popped = self._plain, []
-        while count and plain:
-            popped.append(plain.pop())
-            count -= 1
-        for _ in range(count):
-            block, _ = self._unused.popitem(last=False)
-            content = self._content[block]
+        plain, contents, cached, references = self._plain, self._content, self._cached, self._references
+        popped = [plain.pop() for _ in range(min(count, len(plain)))]
+        oldest = self._unused.popitem
+        for _ in range(count - len(popped)):
+            block, _ = oldest(last=False)
+            content = contents[block]
             assert content is not None
-            sharing = self._cached[content]
-            del sharing[block]
-            if not sharing:
-                del self._cached[content]
-            self._content[block] = None
+            found = cached.pop(content)
+            if not isinstance(found, int):
+                del found[block]
+                if found:
+                    cached[content] = found
+            contents[block] = None
             popped.append(block)
         for block in popped:
-            self._references[block] = 1
+            references[block] = 1
         return popped
 
     def _hits(self, request: Request) -> list[int]:
@@ -112,15 +116,16 @@ class PrefixPool(KVPool):
             return []
         self._tell_apart()
         cached, hits = self._cached, []
-        for position in range((request.tokens - 1) // self.block_size):
-            sharing = cached.get(self._content_of(request, position))
-            if sharing is None:
+        full = (request.tokens - 1) // self.block_size
+        for content in islice(self._contents_of(request, full), full):
+            found = cached.get(content)
+            if found is None:
                 break
-            hits.append(next(iter(sharing)))
+            hits.append(found if isinstance(found, int) else next(iter(found)))
         return hits
 
     def _tell_apart(self) -> None:
-        """Make findable what decoding requests with a repeatable output have filled, the iteration being planned included."""
+        """Make findable what decoding requests with a repeatable output fill, the planned iteration included."""
         for request in self._alike:
             if request in self.decodes:
                 held, full = self._held[request], (request.offset + self.decodes.iteration) // self.block_size
@@ -130,18 +135,30 @@ class PrefixPool(KVPool):
 
     def _cache(self, request: Request, held: list[int], first: int, last: int) -> None:
         """Make blocks first..last - 1 of a request, now full, findable by their content."""
+        if first >= last:
+            return
+        contents, block_contents, cached = self._contents_of(request, last), self._content, self._cached
         for position in range(first, last):
             block = held[position]
-            if self._content[block] is None:
-                key = self._content_of(request, position)
-                self._content[block] = key
-                self._cached.setdefault(key, {})[block] = None
+            if block_contents[block] is None:
+                block_contents[block] = content = contents[position]
+                found = cached.setdefault(content, block)
+                if found is not block:
+                    if isinstance(found, int):
+                        cached[content] = found = {found: None}
+                    found[block] = None
 
-    def _content_of(self, request: Request, position: int) -> Content:
-        end = (position + 1) * self.block_size
-        for segment in request.segments:
-            if segment.end >= end:
-                return segment.id, position
-        if end > request.prompt_tokens and request.output_id is not None:
-            return request.output_id, position
-        return -1 - request.index, position
+    def _contents_of(self, request: Request, blocks: int) -> list[Content]:
+        """Return what the first full blocks of a request hold: ``blocks`` of them or more, as a list that is kept."""
+        contents, size = self._contents.get(request), self.block_size
+        if contents is None:
+            contents = self._contents[request] = []
+            for segment in request.segments:
+                # A block belongs to the segment that its last token is in.
+                contents += [(segment.id, position) for position in range(len(contents), segment.end // size)]
+        while len(contents) < blocks:
+            position = len(contents)
+            after_prompt = (position + 1) * size > request.prompt_tokens
+            alike = after_prompt and request.output_id is not None
+            contents.append((request.output_id if alike else -1 - request.index, position))  # type: ignore[arg-type]
+        return contents

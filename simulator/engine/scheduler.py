@@ -1,4 +1,4 @@
-"""What a policy is to the engine: it sees queues and the KV pool, returns a plan, and never touches time or hardware."""
+"""What a policy is to the engine: it sees queues and the KV pool, returns a plan, never touches time or hardware."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence, Sized

@@ -1,0 +1,1 @@
+"""Experiments: the YAML, the runs it asks for, their metrics and results."""

@@ -2,8 +2,8 @@
 
 import csv
 import json
-import os
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +12,8 @@ import numpy as np
 
 from simulator.core import PS_PER_S, Status
 from simulator.engine.ledger import RUN_COLUMNS, Ledger
-from simulator.experiment.metrics import Int, RequestTable
+from simulator.experiment.arrow_columns import labels, numbers
+from simulator.experiment.metrics import RequestTable
 from simulator.workload.table import Workload
 
 _ROWS = 1 << 17  # rows turned into Arrow at a time: bounds the memory of writing
@@ -32,11 +33,13 @@ class ResultsFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for name, writer in self._writers.items():
             writer.close()
             if kind is None:
-                os.replace(self._part(name), self.folder / name)
+                self._part(name).replace(self.folder / name)
             else:
                 self._part(name).unlink(missing_ok=True)
 
@@ -44,7 +47,7 @@ class ResultsFolder:
         """Write a text file."""
         part = self._part(name)
         part.write_text(text, encoding="utf-8")
-        os.replace(part, self.folder / name)
+        part.replace(self.folder / name)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``, and its metrics as ``summary.csv`` with one row a run."""
@@ -55,97 +58,83 @@ class ResultsFolder:
             writer = csv.DictWriter(file, ["name", *names], lineterminator="\n")
             writer.writeheader()
             writer.writerows({"name": run["name"], **run["metrics"]} for run in summary["runs"])
-        os.replace(part, self.folder / "summary.csv")
+        part.replace(self.folder / "summary.csv")
 
     def add_requests(self, run: str, table: RequestTable, workload: Workload) -> None:
         """Append a run's requests to ``requests.parquet``."""
-        import pyarrow as pa
-
-        columns = {"ttft_ms": table.ttft_ms(), "tpot_ms": table.tpot_ms(), "e2el_ms": table.e2el_ms()}
         times = {
             "arrival_s": table.arrival,
             "admitted_s": table.admitted,
             "first_token_s": table.first_token,
             "finished_s": table.finished,
         }
-        clients, statuses = np.array([*workload.clients, None], dtype=object), [status.value for status in Status]
-        codes = np.where(table.failed, 2, np.where(table.completed, 1, 0)).astype(np.int8)
+        latencies = {"ttft_ms": table.ttft_ms(), "tpot_ms": table.tpot_ms(), "e2el_ms": table.e2el_ms()}
+        status = np.where(table.failed, 2, np.where(table.completed, 1, 0))
+        statuses = [Status.UNFINISHED.value, Status.COMPLETED.value, Status.FAILED.value]
+        reasons = list(dict.fromkeys(request.failure for request in table.requests if request.failure is not None))
+        code_of = {reason: code for code, reason in enumerate(reasons)}
         for low in range(0, len(table.requests), _ROWS):
             rows = slice(low, low + _ROWS)
             some = table.requests[rows]
-            count = len(some)
 
-            def ints(name: str, kind: Any, some: Sequence[Any] = some, count: int = count) -> Any:
-                return pa.array(np.fromiter((getattr(r, name) for r in some), np.int64, count).astype(kind))
+            def field(name: str, kind: Any = np.int32, some: Sequence[Any] = some) -> Any:
+                values = np.fromiter(map(attrgetter(name), some), np.int64, len(some))
+                return values.astype(kind)
 
-            data = {
-                "run": _repeated(run, count),
-                "request": ints("index", np.int64),
-                "client": pa.array(clients[[r.client for r in some]], pa.string()),
-                "priority": ints("priority", np.int32),
-                "instance": ints("instance", np.int32),
-                **{name: _or_null(times[name][rows] / PS_PER_S, times[name][rows] < 0) for name in times},
-                "prompt_tokens": ints("prompt_tokens", np.int32),
-                "output_tokens": ints("output_tokens", np.int32),
-                "cached_tokens": ints("cached", np.int32),
-                "preemptions": ints("preemptions", np.int32),
-                **{name: _or_null(values[rows], np.isnan(values[rows])) for name, values in columns.items()},
-                "status": pa.DictionaryArray.from_arrays(codes[rows], statuses).cast(pa.string()),
-                "reason": pa.array([r.failure for r in some], pa.string()),
-            }
-            self._write("requests.parquet", pa.table(data))
+            reason = np.fromiter((code_of.get(request.failure or "", -1) for request in some), np.int64, len(some))
+            self._write(
+                "requests.parquet",
+                {
+                    "run": labels(np.zeros(len(some)), [run]),
+                    "request": numbers(field("index", np.int64)),
+                    "client": labels(field("client"), workload.clients),
+                    "priority": numbers(field("priority")),
+                    "instance": numbers(field("instance")),
+                    **{name: numbers(times[name][rows] / PS_PER_S, times[name][rows] < 0) for name in times},
+                    "prompt_tokens": numbers(field("prompt_tokens")),
+                    "output_tokens": numbers(field("output_tokens")),
+                    "cached_tokens": numbers(field("cached")),
+                    "preemptions": numbers(field("preemptions")),
+                    **{name: numbers(values[rows], np.isnan(values[rows])) for name, values in latencies.items()},
+                    "status": labels(status[rows], statuses),
+                    "reason": labels(reason, reasons),
+                },
+            )
 
     def add_iterations(self, run: str, ledgers: Sequence[Ledger]) -> None:
         """Append a run's iterations to ``iterations.parquet``, one row for consecutive ones of an unchanged batch."""
-        import pyarrow as pa
-
         for index, ledger in enumerate(ledgers):
             runs = ledger.runs()
             for low in range(0, len(runs), _ROWS):
-                column = dict(zip(RUN_COLUMNS, runs[low : low + _ROWS].T, strict=True))
-                data = {
-                    "run": _repeated(run, len(column["start"])),
-                    "instance": pa.array(np.full(len(column["start"]), index, np.int32)),
-                    "start_s": pa.array(column["start"] / PS_PER_S),
-                    "first_iteration_s": pa.array(column["first"] / PS_PER_S),
-                    "growth_s": pa.array(column["growth"] / PS_PER_S),
-                    "iterations": _int32(column["iterations"]),
-                    "decode_requests": _int32(column["decodes"]),
-                    "prefill_requests": _int32(column["prefills"]),
-                    "prefill_tokens": _int32(column["prefill_tokens"]),
-                    "context_tokens": pa.array(column["context"]),
-                    "waiting": _int32(column["waiting"]),
-                    "kv_blocks_used": _int32(column["blocks_used"]),
-                    "preemptions": _int32(column["preempted"]),
+                rows = dict(zip(RUN_COLUMNS, runs[low : low + _ROWS].T, strict=True))
+                seconds = {"start_s": "start", "first_iteration_s": "first", "growth_s": "growth"}
+                counts = {
+                    "iterations": "iterations",
+                    "decode_requests": "decodes",
+                    "prefill_requests": "prefills",
+                    "prefill_tokens": "prefill_tokens",
                 }
-                self._write("iterations.parquet", pa.table(data))
+                more = {"waiting": "waiting", "kv_blocks_used": "blocks_used", "preemptions": "preempted"}
+                self._write(
+                    "iterations.parquet",
+                    {
+                        "run": labels(np.zeros(len(rows["start"])), [run]),
+                        "instance": numbers(np.full(len(rows["start"]), index, np.int32)),
+                        **{name: numbers(rows[column] / PS_PER_S) for name, column in seconds.items()},
+                        **{name: numbers(rows[column].astype(np.int32)) for name, column in counts.items()},
+                        "context_tokens": numbers(rows["context"]),
+                        **{name: numbers(rows[column].astype(np.int32)) for name, column in more.items()},
+                    },
+                )
 
-    def _write(self, name: str, table: Any) -> None:
+    def _write(self, name: str, columns: dict[str, Any]) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
+        table = pa.Table.from_arrays(list(columns.values()), list(columns))
         if name not in self._writers:
             self._writers[name] = pq.ParquetWriter(self._part(name), table.schema, compression="zstd")
         self._writers[name].write_table(table)
 
     def _part(self, name: str) -> Path:
         return self.folder / f".{name}.part"
-
-
-def _int32(values: Int) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values.astype(np.int32))
-
-
-def _or_null(values: Any, unknown: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values, mask=unknown)
-
-
-def _repeated(value: str, count: int) -> Any:
-    import pyarrow as pa
-
-    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [value])
-
-

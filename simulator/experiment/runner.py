@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from simulator.workload.table import Workload
 SCHEMA = 1
 
 
-class ProgressEvent(NamedTuple):
+@dataclass(frozen=True)
+class ProgressEvent:
     """How far run ``index`` (from 0) of ``count`` is: simulated seconds, requests ended and requests in all."""
 
     run: str

@@ -56,10 +56,9 @@ def _compare(file: Path) -> CaseResult:
     ours = replay(case, len(expected))
     for number, (theirs, mine) in enumerate(zip(expected, ours, strict=False)):
         if theirs != mine:
-            detail = next(key for key in ("scheduled", "preempted", "cached_tokens") if theirs.get(key) != mine.get(key))
-            return CaseResult(
-                file.name, len(expected), number, f"{detail}: {theirs.get(detail)} recorded, {mine.get(detail)} ours"
-            )
+            key = next(key for key in ("scheduled", "preempted", "cached_tokens") if theirs.get(key) != mine.get(key))
+            detail = f"{key}: {theirs.get(key)} recorded, {mine.get(key)} ours"
+            return CaseResult(file.name, len(expected), number, detail)
     if len(ours) != len(expected):
         short = min(len(ours), len(expected))
         return CaseResult(file.name, len(expected), short, f"{len(expected)} steps recorded, {len(ours)} ours")

@@ -1,0 +1,1 @@
+"""What GPUs were measured to do."""

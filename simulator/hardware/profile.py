@@ -27,9 +27,9 @@ class Memory(_Section):
 class Roofline(_Section):
     """Time of one kernel: ``launch + (c**blend + b**blend) ** (1 / blend)``.
 
-    c is its FLOPs over ``compute``, b its bytes over ``bandwidth``: achieved rates, fitted to measured kernels. A large
-    ``blend`` is the textbook roofline max(c, b); a small one rounds its ridge off, as kernels do. ``error`` is the median
-    relative error of the fit over ``samples`` measured kernels.
+    c is its FLOPs over ``compute``, b its bytes over ``bandwidth``: achieved rates, fitted to measured kernels. A
+    large ``blend`` is the textbook roofline max(c, b); a small one rounds its ridge off, as kernels do. ``error`` is
+    the median relative error of the fit over ``samples`` measured kernels.
     """
 
     launch: DurationOrZero
@@ -46,7 +46,8 @@ class Roofline(_Section):
         if longer == 0:
             return self.launch
         # Scaled by the longer one, so that powers of tiny times stay in range.
-        return self.launch + longer * ((c / longer) ** self.blend + (b / longer) ** self.blend) ** (1 / self.blend)
+        rounded: float = ((c / longer) ** self.blend + (b / longer) ** self.blend) ** (1 / self.blend)
+        return self.launch + longer * rounded
 
 
 class Elementwise(_Section):

@@ -77,7 +77,7 @@ class Transformer:
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any], where: str | None = None) -> "Transformer":
-        """Return the shape of a Hugging Face ``config.json``; InputError names the key that is missing or unsupported."""
+        """Return the shape in a Hugging Face ``config.json``; InputError names a missing or unsupported key."""
 
         def need(key: str) -> int:
             value = config.get(key)
@@ -95,7 +95,8 @@ class Transformer:
             raise InputError(f"model {name}: model_type {family!r} is not known", where=where, hint=f"known: {known}")
         dtype = config.get("torch_dtype") or config.get("dtype") or "bfloat16"
         if dtype not in _BYTES:
-            raise InputError(f"model {name}: dtype {dtype!r} is not known", where=where, hint=f"known: {', '.join(_BYTES)}")
+            known = ", ".join(_BYTES)
+            raise InputError(f"model {name}: dtype {dtype!r} is not known", where=where, hint=f"known: {known}")
         heads, hidden = need("num_attention_heads"), need("hidden_size")
         return cls(
             name=name,

@@ -1,0 +1,1 @@
+"""Engine policies, one file each: they decide, and never advance time."""

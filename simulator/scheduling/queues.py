@@ -34,7 +34,7 @@ class ArrivalQueue(deque[Request]):
     # The deque's own methods under the queue's names: they run at C speed, a hundred thousand times a second.
     push = deque.append
     push_front = deque.appendleft
-    pop = deque.popleft  # type: ignore[assignment]
+    pop = deque.popleft
 
     def peek(self) -> Request:
         """Return the request that waits longest."""

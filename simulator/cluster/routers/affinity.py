@@ -13,9 +13,9 @@ from simulator.core import InputError, Request
 class Affinity(Router):
     """Keeps requests of one key on one instance, as long as that one is not overloaded.
 
-    A key's home is the instance with the fewest requests outstanding when the key was first seen. While its home has more
-    than ``max_imbalance`` times the mean number outstanding (and more than 1), its requests go to the least loaded one,
-    which becomes its home. Requests without a key go to the least loaded instance.
+    A key's home is the instance with the fewest requests outstanding when the key was first seen. While its home has
+    more than ``max_imbalance`` times the mean number outstanding (and more than 1), its requests go to the least loaded
+    instance, which becomes its home. Requests without a key go to the least loaded instance.
     """
 
     def __init__(self, *, max_imbalance: float = 2.0) -> None:

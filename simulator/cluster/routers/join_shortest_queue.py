@@ -9,7 +9,7 @@ from simulator.core import Request
 
 @router("join_shortest_queue")
 class JoinShortestQueue(Router):
-    """The instance with the fewest requests waiting (running ones don't count); ties go to the one chosen longest ago."""
+    """The instance with the fewest requests waiting (not running); ties go to the one chosen longest ago."""
 
     wants_queues = True
 

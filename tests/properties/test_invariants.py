@@ -1,0 +1,124 @@
+"""What holds in every world: conservation of requests, tokens and KV blocks, causality, and no idling."""
+
+from collections import defaultdict
+from itertools import pairwise
+
+from hypothesis import given
+from support.worlds import Outcome, World, simulate, token_times, with_output, worlds
+
+from simulator.core import Status
+
+
+def busy(outcome: Outcome) -> list[list[tuple[int, int]]]:
+    """Return, for each instance, when (ps) each of its runs of iterations began and ended."""
+    return [
+        [
+            (start, start + count * first + growth * (count * (count - 1) // 2))
+            for start, first, growth, count, *_ in ledger.runs().tolist()
+        ]
+        for ledger in outcome.ledgers
+    ]
+
+
+@given(worlds())
+def test_every_request_ends_exactly_once(world):
+    outcome = simulate(world)
+    assert sorted(request.index for request in outcome.requests) == list(range(len(world.workload)))
+    assert outcome.ended == len(world.workload)
+    for request in outcome.requests:
+        assert request.finished_at >= 0
+        if request.status is Status.FAILED:
+            assert request.failure
+            assert (request.admitted_at, request.first_token_at) == (-1, -1)
+        else:
+            assert request.status is Status.COMPLETED
+
+
+@given(worlds())
+def test_tokens_out_are_tokens_asked(world):
+    outcome = simulate(world)
+    times = token_times(outcome)
+    for request in outcome.requests:
+        made = times.pop(request.index, [])
+        assert len(made) == (0 if request.failure else request.output_tokens)
+        assert all(earlier < later for earlier, later in pairwise(made))
+        if made:
+            assert (made[0], made[-1]) == (request.first_token_at, request.finished_at)
+            assert request.generated == request.output_tokens
+    assert not times
+
+
+@given(worlds())
+def test_kv_blocks_are_conserved(world):
+    # That no plan ever overdraws the pool is asserted by the watched policies that every simulation here runs.
+    for server in simulate(world).servers:
+        server.core.kv.check_integrity()
+        assert not server.core.decodes
+        assert len(server.core.scheduler.queue) == 0
+
+
+@given(worlds())
+def test_time_never_runs_back(world):
+    outcome = simulate(world)
+    for request in outcome.requests:
+        if not request.failure:
+            assert request.arrival <= request.admitted_at < request.first_token_at <= request.finished_at
+            assert (request.first_token_at == request.finished_at) == (request.output_tokens == 1)
+    for intervals in busy(outcome):
+        assert all(begin < end for begin, end in intervals)
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(intervals))
+
+
+@given(worlds())
+def test_an_instance_with_something_to_do_is_never_idle(world):
+    outcome = simulate(world)
+    present = defaultdict(list)
+    for request in outcome.requests:
+        if not request.failure:
+            present[request.instance].append((request.arrival, request.finished_at))
+    for index, intervals in enumerate(busy(outcome)):
+        for (_, end), (begin, _) in pairwise(intervals):
+            # A request that is here all through a pause could have run in it: each one fits an empty instance.
+            assert begin == end or not any(came < begin and gone > end for came, gone in present[index])
+        if intervals:
+            assert min(came for came, _ in present[index]) == intervals[0][0]
+
+
+@given(worlds())
+def test_ledgers_count_what_requests_saw(world):
+    outcome = simulate(world)
+    preempted = sum(int(ledger.runs()[:, 10].sum()) for ledger in outcome.ledgers)
+    assert preempted == sum(request.preemptions for request in outcome.requests)
+    for setup, ledger in zip(world.instances, outcome.ledgers, strict=True):
+        runs = ledger.runs()
+        assert (runs[:, 4] + runs[:, 5] <= setup.max_num_seqs).all()
+        assert (runs[:, 4] + runs[:, 6] <= setup.max_num_batched_tokens).all()
+        assert (runs[:, 9] <= setup.blocks).all()
+        assert (runs[:, 3] >= 1).all()
+        assert (runs[:, 4] + runs[:, 5] >= 1).all(), "no iteration is empty"
+
+
+@given(worlds())
+def test_cached_tokens_are_whole_blocks_short_of_the_prompt(world):
+    for request in simulate(world).requests:
+        setup = world.instances[request.instance]
+        assert 0 <= request.cached < request.prompt_tokens or request.cached == 0
+        assert request.cached % setup.block_size == 0
+        if not setup.caching or world.workload.prefix is None:
+            assert request.cached == 0, "a first admission finds nothing where nobody shares"
+
+
+@given(worlds())
+def test_a_request_too_large_fails_at_once_and_alone(world):
+    most = max(min(setup.max_model_len, setup.blocks * setup.block_size + 1) for setup in world.instances)
+    index = len(world.workload) // 2
+    outcome = simulate(World(with_output(world.workload, index, most + 1), world.instances, world.router, world.seed))
+    large = next(request for request in outcome.requests if request.index == index)
+    assert "context limit" in large.failure or "KV blocks" in large.failure
+    assert large.finished_at == large.arrival
+    for request in outcome.requests:
+        setup = world.instances[request.instance]
+        tokens = request.prompt_tokens + request.output_tokens
+        # The last token is never written to the cache.
+        fits = tokens <= setup.max_model_len and tokens - 1 <= setup.blocks * setup.block_size
+        assert request.status is (Status.COMPLETED if fits else Status.FAILED)
