@@ -75,21 +75,16 @@ class Request:
         self.session = session
         self.segments = segments
         self.output_id = output_id
-        self.computed = 0
-        self.generated = 0
-        self.cached = 0
-        self.preemptions = 0
-        self.instance = -1
-        self.admitted_at = -1
-        self.first_token_at = -1
-        self.finished_at = -1
+        self.computed = self.generated = self.cached = self.preemptions = 0
+        self.instance = self.admitted_at = self.first_token_at = self.finished_at = -1
         self.failure: str | None = None
-        # Below: kept by the engine while the request is on an instance.
-        self.blocks = 0
-        self.offset = 0
-        self.finish_iteration = -1
-        self.joined = -1
-        self.span_start = -1
+
+    # Kept by the engine: blocks held while not decoding, and what a decode set notes of its members.
+    blocks: int
+    offset: int
+    finish_iteration: int
+    joined: int
+    span_start: int
 
     def __lt__(self, other: "Request") -> bool:
         return self.index < other.index

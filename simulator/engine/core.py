@@ -44,7 +44,7 @@ class EngineCore:
                 request.cached = request.computed
         return total
 
-    def only_decodes_follow(self, chunks: Sequence[Chunk]) -> bool:
+    def nobody_finishes(self, chunks: Sequence[Chunk]) -> bool:
         """Tell whether all requests of the planned iteration, chunks included, have more than one token to make."""
         for request, _ in chunks:
             if request.output_tokens - request.generated == 1:
@@ -70,22 +70,32 @@ class EngineCore:
 
     def complete(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
         """Account for an iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
-        decodes, finished = self.decodes, self.complete_decodes(1, 0, now)
+        finished = self.complete_decodes(1, 0, now)
+        last = self.decodes.iteration - 1
+        for request in self.complete_chunks(chunks, now):
+            self.ledger.add_span(request.index, last, last, 0)
+            self._finish(request, now)
+            finished.append(request)
+        return finished
+
+    def complete_chunks(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
+        """Add prompt chunks of an iteration that ended at a time in ps; those with a whole prompt decode from now on.
+
+        Return those for which one token was enough.
+        """
+        decodes, done = self.decodes, []
         for request, tokens in chunks:
             request.computed += tokens
             if request.computed == request.prompt_tokens + request.generated:
+                request.generated += 1
                 if request.first_token_at < 0:
                     request.first_token_at = now
-                request.generated += 1
-                last = decodes.iteration - 1
-                if request.generated < request.output_tokens:
-                    decodes.add(request)
-                    request.span_start = last  # the prompt's last iteration made this token
+                if request.generated == request.output_tokens:
+                    done.append(request)
                 else:
-                    self.ledger.add_span(request.index, last, last, 0)
-                    self._finish(request, now)
-                    finished.append(request)
-        return finished
+                    decodes.add(request)
+                    request.span_start -= 1  # the prompt's last iteration made this token
+        return done
 
     def complete_decodes(self, iterations: int, unpaid: int, now: int) -> list[Request]:
         """Account for decode iterations that ended at a time in ps; return the requests that finished.
@@ -101,7 +111,9 @@ class EngineCore:
         finished = decodes.pop_finished()
         for request in finished:
             request.blocks = -(-request.computed // kv.block_size)
-            self._finish(request, now)
+            request.finished_at = now
+            kv.release(request)
+            self.scheduler.finished(request)
         return finished
 
     def _finish(self, request: Request, now: int) -> None:

@@ -105,10 +105,10 @@ class DecodeSet:
 
     def pop_finished(self) -> list[Request]:
         """Remove and return the members that made their last token before the next iteration."""
-        heap, done, iteration = self.finishes, [], self.iteration
+        heap, members, done, iteration = self.finishes, self.members, [], self.iteration
         while heap and heap[0][0] < iteration:
             last, _, request = heappop(heap)
-            if request.finish_iteration == last and request in self.members:
+            if request.finish_iteration == last and request in members:
                 self.remove(request)
                 done.append(request)
         return done
@@ -124,17 +124,14 @@ class DecodeSet:
     def blocks_needed(self, start: int, count: int) -> int:
         """Return how many KV blocks the members open in ``count`` iterations from number ``start`` on."""
         size, crossings = self.block_size, self._crossings
+        first = start % size
         if count == 1:
-            return crossings[start % size]
-        cycles, rest = divmod(count, size)
-        total = cycles * len(self.members)
-        if rest:
-            first = start % size
-            last = first + rest
-            total += sum(crossings[first:last])
-            if last > size:
-                total += sum(crossings[: last - size])
-        return total
+            return crossings[first]
+        last = first + count % size
+        cycles = count // size * len(self.members)
+        if last <= size:
+            return cycles + sum(crossings[first:last])
+        return cycles + len(self.members) - sum(crossings[last - size : first])
 
     def iterations_that_fit(self, start: int, free: int, wanted: int) -> int:
         """Return how many of ``wanted`` iterations from number ``start`` on open at most ``free`` KV blocks in all."""

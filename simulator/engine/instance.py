@@ -9,6 +9,7 @@ import simpy
 from simulator.core import Request
 from simulator.cost.base import CostModel
 from simulator.engine.core import EngineCore
+from simulator.engine.ledger import pack_run
 
 # At one moment, arrivals (SimPy's normal priority, 1) come before iterations end, these before closed-loop clients send
 # their next request, and new iterations begin last. Without this order, results would depend on which of two events at
@@ -97,7 +98,8 @@ class Instance:
     def _serve(self) -> Generator[simpy.Event, int, None]:
         env, core, cost = self.env, self.core, self.cost
         scheduler, decodes, kv = core.scheduler, core.decodes, core.kv
-        queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_run
+        queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
+        exact_steps, on_finish = self.exact_steps, self.on_finish
         waiting, now = 0, 0
         while True:
             if env.peek() == now:
@@ -111,21 +113,24 @@ class Instance:
                 waiting = len(queue)
                 if self.on_queue is not None:
                     self.on_queue(self, waiting)
-            requests, start, unpaid = len(members), now, 0
+            chunks, horizon, arrivals_matter = plan
+            requests, start, unpaid, used = len(members), now, 0, kv.total - kv.free
             context = decodes.offsets + requests * decodes.iteration
-            if chunks := plan.chunks:
+            if chunks:
                 tokens = core.admit(chunks, now)
                 duration = cost.mixed(chunks, tokens, requests, context, decodes)
-                used = kv.total - kv.free
-                add_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted)
-                if plan.horizon == 1 or self.exact_steps or not core.only_decodes_follow(chunks):
+                add_run(
+                    pack_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted)
+                )
+                if horizon == 1 or exact_steps or not core.nobody_finishes(chunks):
                     now = yield Moment(env, duration, END)
                     for request in core.complete(chunks, now):
-                        self.on_finish(self, request)
+                        on_finish(self, request)
                     continue
-                # Nobody is done with this iteration: what follows it is known, and run in one go with it.
+                # What follows this iteration is known, and run in one go with it.
                 start += duration
-                core.complete(chunks, start)
+                decodes.iteration += 1
+                core.complete_chunks(chunks, start)
                 requests, unpaid, preempted = len(members), 1, 0
                 context = decodes.offsets + requests * decodes.iteration
             elif not requests:
@@ -134,21 +139,21 @@ class Instance:
                     now = yield self._idle
                 continue
             first, growth, limit = cost.decode_run(requests, context, decodes)
-            most = 1 if self.exact_steps else min(plan.horizon, limit)
-            count = core.iterations_that_fit(most, unpaid)
-            used = kv.total - kv.free
+            count = 1 if exact_steps else core.iterations_that_fit(horizon if horizon < limit else limit, unpaid)
             alarm = Moment(env, start - now + count * first + growth * (count * (count - 1) // 2), END)
-            if plan.arrivals_matter and count + unpaid > 1:
+            if arrivals_matter and count + unpaid > 1:
                 self._run = (start, first, growth, count, 1 - unpaid)
                 self._alarm = alarm
-            now = yield alarm
-            self._alarm = None
-            if self._cut_to >= 0:
-                count, self._cut_to = self._cut_to, -1
+                now = yield alarm
+                self._alarm = None
+                if self._cut_to >= 0:
+                    count, self._cut_to = self._cut_to, -1
+            else:
+                now = yield alarm
             if count:
-                add_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted)
+                add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))
                 for request in core.complete_decodes(count, count - 1 + unpaid, now):
-                    self.on_finish(self, request)
+                    on_finish(self, request)
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:

@@ -1,0 +1,120 @@
+"""Shipped profiles load and say where they come from; rooflines have the limits they claim; bad files are refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.core import InputError
+from simulator.core.data import data_dir
+from simulator.hardware.profile import Roofline
+from simulator.hardware.registry import known_profiles, load_profile
+
+ROOFLINES = ("gemm", "prefill_attention", "decode_attention")
+
+
+def test_the_profiles_a_platform_engineer_asks_for_are_there():
+    assert {"a100_sxm", "h100_sxm", "h200_sxm", "l40s"} <= set(known_profiles())
+
+
+@pytest.mark.parametrize("name", known_profiles())
+def test_a_profile_is_named_as_its_file_and_complete(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert 20e9 < profile.memory.capacity < 300e9
+    for section in ROOFLINES:
+        roofline = getattr(profile, section)
+        assert roofline.error < 0.25
+        assert roofline.samples > 100
+        # No kernel is faster than the datasheet's memory by more than a cache can explain.
+        assert roofline.bandwidth < 1.2 * profile.memory.bandwidth
+    assert profile.elementwise.bandwidth < profile.memory.bandwidth
+
+
+@pytest.mark.parametrize("name", known_profiles())
+def test_every_section_has_its_source(name):
+    profile = load_profile(name)
+    for section in ("memory", "gemm", "prefill_attention", "decode_attention", "elementwise", "allreduce", "host"):
+        if getattr(profile, section) is None:
+            continue
+        source = profile.provenance.get(section) or (profile.provenance.get("operators") if section in ROOFLINES else None)
+        assert source, section
+        assert len(source) > 20, f"{section}: {source} says little"
+
+
+@pytest.mark.parametrize("name", known_profiles())
+@pytest.mark.parametrize("section", ROOFLINES)
+def test_a_roofline_is_launch_for_the_small_and_a_rate_for_the_large(name, section):
+    roofline = getattr(load_profile(name), section)
+    assert roofline.seconds(0, 0) == roofline.launch
+    assert roofline.seconds(1, 1) == pytest.approx(roofline.launch, rel=1e-3, abs=1e-9)
+    compute = (roofline.seconds(2e18, 1) - roofline.seconds(1e18, 1)) / 1e18
+    memory = (roofline.seconds(1, 2e18) - roofline.seconds(1, 1e18)) / 1e18
+    assert compute == pytest.approx(1 / roofline.compute, rel=1e-6)
+    assert memory == pytest.approx(1 / roofline.bandwidth, rel=1e-6)
+
+
+sizes = st.floats(0, 1e18)
+
+
+@given(sizes, sizes, st.floats(1, 50))
+def test_a_roofline_lies_between_overlap_and_none(flops, size, blend):
+    roofline = Roofline(launch="2us", compute="500TFLOP/s", bandwidth="2TB/s", blend=blend, error=0, samples=1)
+    c, b = flops / roofline.compute, size / roofline.bandwidth
+    spent = roofline.seconds(flops, size) - roofline.launch
+    assert max(c, b) * (1 - 1e-9) - 1e-18 <= spent <= (c + b) * (1 + 1e-9) + 1e-18
+
+
+@given(sizes, sizes, st.floats(1, 1e17), st.sampled_from([1, 1.1, 2.5, 30]))
+def test_more_work_never_takes_less_time(flops, size, more, blend):
+    roofline = Roofline(launch="2us", compute="500TFLOP/s", bandwidth="2TB/s", blend=blend, error=0, samples=1)
+    now = roofline.seconds(flops, size)
+    assert roofline.seconds(flops + more, size) >= now * (1 - 1e-12)
+    assert roofline.seconds(flops, size + more) >= now * (1 - 1e-12)
+
+
+def shipped():
+    return (data_dir("hardware_profiles") / "h100_sxm.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "message"),
+    [
+        ("schema: 1", "schema: 2", "profile schema 2, expected 1"),
+        ("name: h100_sxm", "nmae: h100_sxm", "name: Field required"),
+        ("capacity: 79.19GiB", "capacity: 79.19", "memory.capacity"),
+        ("capacity: 79.19GiB", "capacity: 79.19GB/s", "memory.capacity"),
+        ("capacity: 79.19GiB", "capacity: -1GiB", "memory.capacity"),
+        ("blend: 2.542", "blend: 0.5", "gemm.blend"),
+        ("  samples: 26270", "  samples: 0", "gemm.samples"),
+        ("memory:", "memory: 5\nx:", "memory"),
+        ("schema: 1", "- 1", "cannot read this profile"),
+    ],
+)
+def test_a_broken_profile_is_refused_with_its_place(tmp_path, change, to, message):
+    assert change in shipped()
+    file = tmp_path / "mine.yaml"
+    file.write_text(shipped().replace(change, to, 1))
+    with pytest.raises(InputError) as error:
+        load_profile(str(file))
+    assert error.value.where == str(file)
+    assert message in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "expected a mapping"), (b"- 1", "expected a mapping"), (b"\xff\xfe\x00", "cannot read")]
+)
+def test_a_file_that_is_no_profile(tmp_path, content, message):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_profile(str(file))
+
+
+def test_a_profile_of_ones_own_is_given_by_path(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(shipped().replace("name: h100_sxm", "name: mine"))
+    assert load_profile(str(file)).name == "mine"
+    with pytest.raises(InputError, match="cannot read this profile"):
+        load_profile(str(tmp_path / "other.yaml"))
+    with pytest.raises(InputError, match="did you mean 'h100_sxm'"):
+        load_profile("h100_smx")
