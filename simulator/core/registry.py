@@ -67,7 +67,7 @@ class Registry(Generic[T]):
     def parameters(self, name: str) -> dict[str, ParameterInfo]:
         """Return the parameters a class takes, by name, in order."""
         cls = self.get(name)
-        hints = get_type_hints(cls.__init__)
+        hints = get_type_hints(cls.__init__, include_extras=True)
         return {
             parameter.name: ParameterInfo(parameter.name, hints.get(parameter.name, Any), parameter.default)
             for parameter in inspect.signature(cls).parameters.values()

@@ -119,9 +119,7 @@ class Instance:
             if chunks:
                 tokens = core.admit(chunks, now)
                 duration = cost.mixed(chunks, tokens, requests, context, decodes)
-                add_run(
-                    pack_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted)
-                )
+                add_run(pack_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted))
                 if horizon == 1 or exact_steps or not core.nobody_finishes(chunks):
                     now = yield Moment(env, duration, END)
                     for request in core.complete(chunks, now):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from simulator.core.yaml_source import KeyPath
 from simulator.experiment.schema import Experiment
-from simulator.experiment.yaml_source import KeyPath
 
 
 def experiment_schema() -> dict[str, Any]:

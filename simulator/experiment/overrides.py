@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 from simulator.core.errors import InputError
-from simulator.experiment.yaml_source import KeyPath, Place, YamlSource, parse_yaml
+from simulator.core.yaml_source import KeyPath, Place, YamlSource, parse_yaml
 
 _PART = re.compile(r"([^.\[\]*\s]+)((?:\[(?:\d+|\*)\])*)")
 _EVERY = "*"

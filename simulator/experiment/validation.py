@@ -6,10 +6,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from simulator.core.errors import InputError
+from simulator.core.yaml_source import KeyPath, YamlSource
 from simulator.experiment.json_schema import keys_at
 from simulator.experiment.named import suggest
 from simulator.experiment.schema import Experiment
-from simulator.experiment.yaml_source import KeyPath, YamlSource
 
 _TYPES = {
     "int_type": "a whole number",

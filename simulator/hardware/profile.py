@@ -1,14 +1,14 @@
 """A GPU's profile: what it was measured to do, and where each number comes from."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from simulator.core import InputError, unknown
 from simulator.core.data import data_dir
 from simulator.core.quantity import Bandwidth, Compute, Duration, DurationOrZero, Size
+from simulator.core.yaml_source import read_yaml
 
 SCHEMA = 1
 
@@ -91,20 +91,16 @@ class Profile(_Section):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a profile file; InputError says what is wrong where."""
+        source = read_yaml(path)
+        if (found := source.value.get("schema")) != SCHEMA:
+            raise InputError(f"profile schema {found!r}, this version reads {SCHEMA}", where=source.where(("schema",)))
         try:
-            raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"cannot read this profile: {error}", where=str(path)) from None
-        if not isinstance(raw, dict):
-            raise InputError("not a profile: expected a mapping", where=str(path))
-        if raw.get("schema") != SCHEMA:
-            raise InputError(f"profile schema {raw.get('schema')!r}, expected {SCHEMA}", where=str(path))
-        try:
-            return cls.model_validate(raw)
+            return cls.model_validate(source.value)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{key}: {first['msg']}", where=str(path)) from None
+            where = source.where(first["loc"])
+            raise InputError(f"{key}: {first['msg'].removeprefix('Value error, ')}", where=where) from None
 
 
 def known_profiles() -> list[str]:

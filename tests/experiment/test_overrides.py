@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.core.errors import InputError
+from simulator.core.yaml_source import dump_yaml, parse_yaml
 from simulator.experiment.overrides import override, parse_set
-from simulator.experiment.yaml_source import dump_yaml, parse_yaml
 
 BASE = """\
 cluster:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.core.errors import InputError
-from simulator.experiment.yaml_source import dump_yaml, parse_yaml, read_yaml
+from simulator.core.yaml_source import dump_yaml, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
