@@ -26,12 +26,13 @@ class ParameterInfo(NamedTuple):
 class Registry(Generic[T]):
     """Named classes of one kind. Importing is lazy: a package's modules are loaded when a name is first looked up.
 
-    ``kind`` is the word for error messages, ``package`` the one whose modules register classes, ``group`` the entry
+    ``kind`` is the word for error messages, ``base`` what every class derives from, ``package`` the one whose modules register classes, ``group`` the entry
     point group that plug-ins use. Parameters of a class are the keyword-only arguments of its constructor.
     """
 
-    def __init__(self, kind: str, *, package: str, group: str) -> None:
+    def __init__(self, kind: str, base: type[T], *, package: str, group: str) -> None:
         self.kind = kind
+        self._base = base
         self._package = package
         self._group = group
         self._classes: dict[str, type[T]] = {}
@@ -60,8 +61,7 @@ class Registry(Generic[T]):
         if ":" in name:
             return self._imported(name)
         for point in entry_points(group=self._group, name=name):
-            loaded: type[T] = point.load()
-            return loaded
+            return self._checked(name, point.load())
         raise unknown(self.kind, name, self.names())
 
     def parameters(self, name: str) -> dict[str, ParameterInfo]:
@@ -101,9 +101,17 @@ class Registry(Generic[T]):
         module_name, _, class_name = name.partition(":")
         try:
             module = import_module(module_name)
-        except ImportError as error:
-            raise InputError(f"{self.kind} '{name}': cannot import {module_name}: {error}") from None
+        except Exception as error:
+            # Whatever a user's own module raises, a syntax error included, is for its author to see.
+            raise InputError(f"{self.kind} '{name}': cannot import {module_name}: {error}") from error
         found = getattr(module, class_name, None)
         if not isinstance(found, type):
             raise InputError(f"{self.kind} '{name}': module {module_name} has no class {class_name}")
+        return self._checked(name, found)
+
+    def _checked(self, name: str, found: type) -> type[T]:
+        if not issubclass(found, self._base):
+            raise InputError(f"{self.kind} '{name}': {found.__name__} does not derive from {self._base.__name__}")
+        if missing := sorted(getattr(found, "__abstractmethods__", ())):
+            raise InputError(f"{self.kind} '{name}': {found.__name__} does not define {', '.join(missing)}")
         return found

@@ -3,5 +3,10 @@
 from simulator.core.registry import Registry
 from simulator.engine.scheduler import Scheduler
 
-SCHEDULERS: Registry[Scheduler] = Registry("scheduler", package="simulator.scheduling", group="tokenyard.schedulers")
+SCHEDULERS: Registry[Scheduler] = Registry(
+    "scheduler",
+    Scheduler,  # type: ignore[type-abstract]
+    package="simulator.scheduling",
+    group="tokenyard.schedulers",
+)
 scheduler = SCHEDULERS.register
