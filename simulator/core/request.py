@@ -24,7 +24,8 @@ class Request:
 
     ``computed`` counts the tokens whose KV is in the cache and ``generated`` the output tokens made. While a request
     decodes in a batch both stand still and the batch knows the truth (``DecodeSet``); they are right again as soon as
-    it leaves. ``output_id`` names the content of its output where requests may share it, as ``Segment.id`` does.
+    it leaves. ``blocks`` are the KV blocks it holds while not decoding. ``output_id`` names the content of its output
+    where requests may share it, as ``Segment.id`` does.
     """
 
     __slots__ = (
@@ -75,12 +76,11 @@ class Request:
         self.session = session
         self.segments = segments
         self.output_id = output_id
-        self.computed = self.generated = self.cached = self.preemptions = 0
+        self.computed = self.generated = self.cached = self.preemptions = self.blocks = 0
         self.instance = self.admitted_at = self.first_token_at = self.finished_at = -1
         self.failure: str | None = None
 
-    # Kept by the engine: blocks held while not decoding, and what a decode set notes of its members.
-    blocks: int
+    # What a decode set notes of its members.
     offset: int
     finish_iteration: int
     joined: int

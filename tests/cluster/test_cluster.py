@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+from support.worlds import table
 
 from simulator.cluster.cluster import Cluster, Server
 from simulator.cluster.registry import ROUTERS
@@ -13,16 +14,15 @@ from simulator.engine.kv_pool import CountingPool
 from simulator.engine.ledger import Ledger
 from simulator.scheduling.vllm import VLLM
 from simulator.workload.table import ClosedLoop
-from support.worlds import table
 
 STEP = 10**9
 
 
 def cluster_of(workload, *, instances=1, router="round_robin", slots=8, blocks=1000, **options):
-    servers = [
-        Server(EngineCore(CountingPool(blocks, 16, reuse=True), VLLM(max_num_seqs=slots), Ledger(), 4096), FixedCost(STEP))
-        for _ in range(instances)
-    ]
+    def core():
+        return EngineCore(CountingPool(blocks, 16, reuse=True), VLLM(max_num_seqs=slots), Ledger(), 4096)
+
+    servers = [Server(core(), FixedCost(STEP)) for _ in range(instances)]
     return Cluster(servers, ROUTERS.make(router, {}), workload, Streams(0).get("router"), **options)
 
 
@@ -76,7 +76,8 @@ def test_a_client_whose_request_failed_goes_on():
     workload = table([(0, 10, 3), (0, 5000, 1), (0, 10, 3)], closed_loop=ClosedLoop(1, STEP))
     cluster = cluster_of(workload)
     cluster.run()
-    assert [request.failure for request in cluster.requests] == [None, "5001 tokens exceed the context limit of 4096", None]
+    failures = [request.failure for request in cluster.requests]
+    assert failures == [None, "5001 tokens exceed the context limit of 4096", None]
     assert [request.arrival / STEP for request in cluster.requests] == [0, 4, 5]
 
 
@@ -101,7 +102,8 @@ def test_requests_are_spread_over_instances():
 
 def test_join_shortest_queue_hears_of_queues():
     # Three at once on one slot each: the third and fourth wait, the fifth and sixth go where one waits less.
-    cluster = cluster_of(table([(0, 10, 20)] * 4 + [(STEP, 10, 1)] * 2), instances=2, router="join_shortest_queue", slots=1)
+    workload = table([(0, 10, 20)] * 4 + [(STEP, 10, 1)] * 2)
+    cluster = cluster_of(workload, instances=2, router="join_shortest_queue", slots=1)
     cluster.run()
     assert [request.instance for request in cluster.requests].count(0) == 3
 

@@ -53,7 +53,10 @@ def test_random_is_even_and_follows_its_stream():
     counts = Counter(send(router) for _ in range(8000))
     # Binomial(8000, 1/4) has a standard deviation of 39.
     assert all(abs(counts[index] - 2000) < 4 * 39 for index in range(4))
-    assert [send(started("random", 4, seed=1)) for _ in range(3)] == [send(started("random", 4, seed=1)) for _ in range(3)]
+    one, same, other = (started("random", 4, seed=seed) for seed in (1, 1, 2))
+    choices = [send(one) for _ in range(50)]
+    assert choices == [send(same) for _ in range(50)]
+    assert choices != [send(other) for _ in range(50)]
 
 
 @given(st.integers(1, 6), st.lists(st.tuples(st.booleans(), st.integers(1, 99)), max_size=80))

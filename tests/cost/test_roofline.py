@@ -1,8 +1,11 @@
 """The roofline cost: closed form equals single steps, monotone, and split by tensor parallelism."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.costs import KnottyCost
 
 from simulator.core import InputError, Request
 from simulator.core.units import GIB, PS_PER_S
@@ -12,7 +15,6 @@ from simulator.cost.roofline import RooflineCost
 from simulator.hardware.profile import Profile
 from simulator.hardware.registry import known_profiles, load_profile
 from simulator.model.registry import load_model
-from support.costs import KnottyCost
 
 MODEL, H100 = load_model("llama-3.1-8b"), load_profile("h100_sxm")
 COST = RooflineCost(MODEL, H100, 1)
@@ -114,7 +116,7 @@ def test_decode_slope_is_the_kv_cache_over_its_bandwidth():
 
 def test_tensor_parallelism_divides_the_work_and_adds_communication():
     durations = [mixed(RooflineCost(MODEL, H100, tp), [(0, 8192)]) for tp in (1, 2, 4, 8)]
-    for fewer, more in zip(durations, durations[1:], strict=False):
+    for fewer, more in pairwise(durations):
         assert fewer / 2 < more < fewer
     slopes = [Batch([9999]).run(RooflineCost(MODEL, H100, tp))[1] for tp in (1, 2, 4, 8)]
     for tp, slope in zip((1, 2, 4, 8), slopes, strict=True):

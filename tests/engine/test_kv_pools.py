@@ -32,6 +32,7 @@ class Both:
         self.pool.admit(request)
         assert request.computed == self.model.admit(request)
         self.extend(request, request.tokens - request.computed)
+        request.generated += 1  # made from the last of these tokens, and not written yet
         return True
 
     def extend(self, request, tokens):
@@ -42,7 +43,7 @@ class Both:
         self.check(request)
 
     def decode(self, request, tokens):
-        """Let a request make tokens, each of which is written before the next one is made."""
+        """Let a request make tokens: each time, the one made before is written."""
         for _ in range(tokens):
             opens = request.computed % self.pool.block_size == 0
             if opens and self.model.free == 0:

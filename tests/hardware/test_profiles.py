@@ -36,7 +36,9 @@ def test_every_section_has_its_source(name):
     for section in ("memory", "gemm", "prefill_attention", "decode_attention", "elementwise", "allreduce", "host"):
         if getattr(profile, section) is None:
             continue
-        source = profile.provenance.get(section) or (profile.provenance.get("operators") if section in ROOFLINES else None)
+        source = profile.provenance.get(section)
+        if source is None and section in ROOFLINES:
+            source = profile.provenance.get("operators")
         assert source, section
         assert len(source) > 20, f"{section}: {source} says little"
 
@@ -101,7 +103,8 @@ def test_a_broken_profile_is_refused_with_its_place(tmp_path, change, to, messag
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "expected a mapping"), (b"- 1", "expected a mapping"), (b"\xff\xfe\x00", "cannot read")]
+    ("content", "message"),
+    [(b"", "expected a mapping"), (b"- 1", "expected a mapping"), (b"\xff\xfe\x00", "cannot read")],
 )
 def test_a_file_that_is_no_profile(tmp_path, content, message):
     file = tmp_path / "mine.yaml"

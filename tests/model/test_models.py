@@ -110,7 +110,7 @@ def test_a_config_is_read_key_by_key():
     ],
 )
 def test_what_is_not_modelled_is_refused(changes, message):
-    with pytest.raises(InputError, match="config.json:") as error:
+    with pytest.raises(InputError, match=r"config\.json:") as error:
         Transformer.from_config("odd", config(**changes), where="config.json")
     assert message in str(error.value)
 
@@ -139,5 +139,5 @@ def test_a_file_that_is_no_config(tmp_path, text, message):
 def test_a_missing_file_and_an_unknown_name():
     with pytest.raises(InputError, match="cannot read this model configuration"):
         load_model("/nowhere/config.json")
-    with pytest.raises(InputError, match="did you mean 'llama-3.1-8b'"):
+    with pytest.raises(InputError, match=r"did you mean 'llama-3\.1-8b'"):
         load_model("llama-3.1-8B")

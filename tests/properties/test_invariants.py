@@ -3,8 +3,19 @@
 from collections import defaultdict
 from itertools import pairwise
 
-from hypothesis import given
-from support.worlds import Outcome, World, simulate, token_times, with_output, worlds
+import pytest
+from hypothesis import example, given
+from support.worlds import (
+    ITERATION_PS,
+    InstanceSetup,
+    Outcome,
+    World,
+    simulate,
+    table,
+    token_times,
+    with_output,
+    worlds,
+)
 
 from simulator.core import Status
 
@@ -84,11 +95,27 @@ def test_an_instance_with_something_to_do_is_never_idle(world):
             assert min(came for came, _ in present[index]) == intervals[0][0]
 
 
+# Patient request 0 preempts itself in an iteration that then runs nothing: request 1 sits it out, as in vLLM.
+EMPTY_ITERATION = World(
+    table([(0, 5, 9), (0, 3, 5)], priority=[3, 0]),
+    (InstanceSetup("vllm", 2, 500, "priority", 10, 1, False, 4096, ("fixed", (ITERATION_PS,))),),
+    "round_robin",
+    0,
+)
+
+
+@pytest.mark.xfail(strict=True, reason="Instance drops the count of a plan that preempts and runs nothing")
 @given(worlds())
-def test_ledgers_count_what_requests_saw(world):
+@example(EMPTY_ITERATION)
+def test_ledgers_count_every_preemption(world):
     outcome = simulate(world)
     preempted = sum(int(ledger.runs()[:, 10].sum()) for ledger in outcome.ledgers)
     assert preempted == sum(request.preemptions for request in outcome.requests)
+
+
+@given(worlds())
+def test_no_iteration_exceeds_its_limits(world):
+    outcome = simulate(world)
     for setup, ledger in zip(world.instances, outcome.ledgers, strict=True):
         runs = ledger.runs()
         assert (runs[:, 4] + runs[:, 5] <= setup.max_num_seqs).all()

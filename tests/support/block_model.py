@@ -25,7 +25,7 @@ class Holding:
 
 
 class BlockModel:
-    """vLLM's block pool as its documentation tells it: LRU over unused blocks, empty ones first, a tail before its head."""
+    """vLLM's block pool in words: LRU over unused blocks, those without content first, a tail before its head."""
 
     def __init__(self, total: int, block_size: int, *, reuse: bool) -> None:
         self.blocks = [Block() for _ in range(total)]

@@ -108,8 +108,8 @@ def simulate(world: World, *, exact_steps: bool = False, by_content: bool | None
 
 def history(request: Request) -> tuple[Any, ...]:
     """Return everything that happened to a request."""
-    names = ("index", "arrival", "instance", "admitted_at", "first_token_at", "finished_at", "preemptions", "cached", "failure")
-    return tuple(getattr(request, name) for name in names)
+    times = ("arrival", "admitted_at", "first_token_at", "finished_at")
+    return tuple(getattr(request, name) for name in ("index", "instance", *times, "preemptions", "cached", "failure"))
 
 
 def token_times(outcome: Outcome) -> dict[int, list[int]]:

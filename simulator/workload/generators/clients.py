@@ -1,10 +1,11 @@
 """Who sends the requests, and how urgent they are."""
 
+import re
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from simulator.workload.generators.lengths import draw_weighted, draw_zipf
 from simulator.workload.section import Count, Section
@@ -23,7 +24,13 @@ class Clients(Section):
         return replace(workload, client=client, clients=tuple(f"client-{n}" for n in range(1, self.count + 1)))
 
 
-Priorities = Annotated[dict[int, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+def _whole_number(key: Any) -> Any:
+    # YAML mappings have text keys.
+    return int(key) if isinstance(key, str) and re.fullmatch(r"-?\d+", key) else key
+
+
+Priority = Annotated[int, BeforeValidator(_whole_number)]
+Priorities = Annotated[dict[Priority, Annotated[float, Field(gt=0)]], Field(min_length=1)]
 """Each priority's weight; a lower priority runs earlier."""
 
 
