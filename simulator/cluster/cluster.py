@@ -8,7 +8,7 @@ import numpy as np
 import simpy
 
 from simulator.cluster.router import Router
-from simulator.cluster.source import ClosedLoop, open_loop, requests_of
+from simulator.cluster.source import ClosedLoop, OpenLoop, requests_of
 from simulator.core import Request
 from simulator.core.units import PS_PER_S
 from simulator.cost.base import CostModel
@@ -59,7 +59,7 @@ class Cluster:
         if (loop := workload.closed_loop) is not None:
             self._clients = ClosedLoop(self.env, requests, self._send, loop.concurrency, loop.think_ps)
         else:
-            self.env.process(open_loop(self.env, requests, self._send))
+            OpenLoop(self.env, requests, self._send)
 
     def run(self) -> None:
         """Run until nothing is left to do; KeyboardInterrupt leaves what has finished in ``requests``."""

@@ -1,7 +1,6 @@
 """What a router is: it hears of what was sent and what ended, and picks an instance for each request."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
@@ -66,35 +65,15 @@ class Least:
         heapreplace(heap, (value, self._choices, index))
         return index
 
-    def add(self, index: int, change: int) -> None:
-        """Change an instance's value."""
-        self.set(index, self.values[index] + change)
-
     def set(self, index: int, value: int) -> None:
         """Set an instance's value."""
-        self.values[index] = value
+        self.add(index, value - self.values[index])
+
+    def add(self, index: int, change: int) -> None:
+        """Change an instance's value."""
+        value = self.values[index] = self.values[index] + change
         heap = self._heap
         heappush(heap, (value, self._chosen[index], index))
         if len(heap) > self._most_entries:
             self._heap = [(v, c, i) for i, (v, c) in enumerate(zip(self.values, self._chosen, strict=True))]
             heapify(self._heap)
-
-
-class ByLeast(Router):
-    """A router that sends each request where ``weight`` of what is outstanding adds up to least."""
-
-    def __init__(self, weight: Callable[[Request], int]) -> None:
-        self._weight = weight
-
-    def start(self, instances: int, rng: np.random.Generator) -> None:
-        """Begin with all instances idle."""
-        super().start(instances, rng)
-        self._least = Least(instances)
-
-    def route(self, request: Request) -> int:
-        """Return the instance with the smallest sum, and add the request's weight to it."""
-        return self._least.choose(self._weight(request))
-
-    def ended(self, index: int, request: Request) -> None:
-        """Take a request's weight away."""
-        self._least.add(index, -self._weight(request))

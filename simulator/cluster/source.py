@@ -1,11 +1,11 @@
 """Where requests come from: a workload's arrivals in time, or clients that wait for their answers."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 import simpy
 
 from simulator.core import Request, Segment
-from simulator.engine.instance import SEND, Moment
+from simulator.engine.moment import ARRIVE, SEND, Moment
 from simulator.workload.table import Workload
 
 _CHUNK = 4096
@@ -40,16 +40,25 @@ def requests_of(workload: Workload) -> Iterator[Request]:
         yield from made
 
 
-def open_loop(
-    env: simpy.Environment, requests: Iterator[Request], send: Callable[[Request], None]
-) -> Generator[simpy.Event, None, None]:
-    """Send each request at its arrival time."""
-    timeout = env.timeout
-    for request in requests:
-        delay = request.arrival - env.now
-        if delay > 0:
-            yield timeout(delay)
-        send(request)
+class OpenLoop:
+    """Sends each request at its arrival time."""
+
+    def __init__(self, env: simpy.Environment, requests: Iterator[Request], send: Callable[[Request], None]) -> None:
+        self._env = env
+        self._requests = requests
+        self._send = send
+        self._next: Request | None = None
+        self._expect()
+
+    def _expect(self) -> None:
+        self._next = request = next(self._requests, None)
+        if request is not None:
+            Moment(self._env, request.arrival, ARRIVE, self._arrive)
+
+    def _arrive(self, _: Moment) -> None:
+        assert self._next is not None
+        self._send(self._next)
+        self._expect()
 
 
 class ClosedLoop:
@@ -68,14 +77,15 @@ class ClosedLoop:
         self._send = send
         self._think_ps = think_ps
         for _ in range(concurrency):
-            Moment(env, 0, SEND).callbacks.append(self._send_next)
+            Moment(env, 0, SEND, self._send_next)
 
     def ended(self) -> None:
         """Let the client whose request just ended think, then send its next one."""
-        Moment(self._env, self._think_ps, SEND).callbacks.append(self._send_next)
+        now: int = self._env.now  # type: ignore[assignment]
+        Moment(self._env, now + self._think_ps, SEND, self._send_next)
 
-    def _send_next(self, _: simpy.Event) -> None:
+    def _send_next(self, moment: Moment) -> None:
         request = next(self._requests, None)
         if request is not None:
-            request.arrival = self._env.now  # type: ignore[assignment]
+            request.arrival = moment.at
             self._send(request)

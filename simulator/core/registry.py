@@ -26,8 +26,9 @@ class ParameterInfo(NamedTuple):
 class Registry(Generic[T]):
     """Named classes of one kind. Importing is lazy: a package's modules are loaded when a name is first looked up.
 
-    ``kind`` is the word for error messages, ``base`` what every class derives from, ``package`` the one whose modules register classes, ``group`` the entry
-    point group that plug-ins use. Parameters of a class are the keyword-only arguments of its constructor.
+    ``kind`` is the word for error messages, ``base`` what every class derives from, ``package`` the one whose modules
+    register classes, ``group`` the entry point group that plug-ins use. Parameters of a class are the keyword-only
+    arguments of its constructor.
     """
 
     def __init__(self, kind: str, base: type[T], *, package: str, group: str) -> None:

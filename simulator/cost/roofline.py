@@ -63,7 +63,10 @@ class RooflineCost(CostModel):
             written += request.computed + new
         flops, read = self._flops_a_pair * pairs, self._bytes_a_token * tokens + self._bytes_a_kv_token * written
         duration = round(self._layers_ps * self.profile.prefill_attention.seconds(flops, read))
-        duration += self._dense(requests + tokens) + self._sample(requests + len(chunks))
+        dense = self._dense_ps.get(requests + tokens)
+        duration += self._dense(requests + tokens) if dense is None else dense
+        sample = self._sample_ps.get(requests + len(chunks))
+        duration += self._sample(requests + len(chunks)) if sample is None else sample
         if requests:
             duration += self._attend_launch + self._attend_slope * context
         return duration
@@ -89,9 +92,6 @@ class RooflineCost(CostModel):
 
     def _dense(self, tokens: int) -> int:
         """Picoseconds of everything that depends on the number of tokens alone, over all layers."""
-        cached = self._dense_ps.get(tokens)
-        if cached is not None:
-            return cached
         model, profile = self.model, self.profile
         each = model.weight_bytes_each
         layer = 0.0
@@ -105,16 +105,14 @@ class RooflineCost(CostModel):
         if self.tensor_parallel > 1 and (link := profile.allreduce) is not None:
             share = 2 * (self.tensor_parallel - 1) / self.tensor_parallel
             layer += 2 * (link.latency + share * tokens * model.hidden * each / link.bandwidth)
-        cached = self._dense_ps[tokens] = to_ps(model.layers * layer)
-        return cached
+        duration = self._dense_ps[tokens] = to_ps(model.layers * layer)
+        return duration
 
     def _sample(self, requests: int) -> int:
         """Picoseconds of the output head for the requests of an iteration, and of the host's work for them."""
-        cached = self._sample_ps.get(requests)
-        if cached is None:
-            hidden, columns = self.model.hidden, self.model.vocab // self.tensor_parallel
-            moved = self.model.weight_bytes_each * (requests * hidden + hidden * columns + requests * columns)
-            head = self.profile.gemm.seconds(2 * requests * hidden * columns, moved)
-            host = self.profile.host.iteration + self.profile.host.sequence * requests
-            cached = self._sample_ps[requests] = to_ps(head + host)
-        return cached
+        hidden, columns = self.model.hidden, self.model.vocab // self.tensor_parallel
+        moved = self.model.weight_bytes_each * (requests * hidden + hidden * columns + requests * columns)
+        head = self.profile.gemm.seconds(2 * requests * hidden * columns, moved)
+        host = self.profile.host.iteration + self.profile.host.sequence * requests
+        duration = self._sample_ps[requests] = to_ps(head + host)
+        return duration

@@ -34,23 +34,20 @@ class EngineCore:
             return f"{tokens} tokens exceed the context limit of {self.max_model_len}"
         return f"needs {self.kv.blocks_for(tokens - 1)} KV blocks, the instance has {self.kv.total}"
 
-    def admit(self, chunks: Sequence[Chunk], now: int) -> int:
-        """Note which requests a plan runs for the first time, at a time in ps; return its prompt tokens."""
-        total = 0
+    def admit(self, chunks: Sequence[Chunk], now: int) -> tuple[int, bool]:
+        """Note which requests a plan runs for the first time, at a time in ps.
+
+        Return the chunks' tokens, and whether one of their requests has only a single token to make.
+        """
+        total, ending = 0, False
         for request, tokens in chunks:
             total += tokens
             if request.admitted_at < 0:
                 request.admitted_at = now
                 request.cached = request.computed
-        return total
-
-    def nobody_finishes(self, chunks: Sequence[Chunk]) -> bool:
-        """Tell whether all requests of the planned iteration, chunks included, have more than one token to make."""
-        for request, _ in chunks:
             if request.output_tokens - request.generated == 1:
-                return False
-        decodes = self.decodes
-        return not decodes.members or decodes.next_finish() > decodes.iteration
+                ending = True
+        return total, ending
 
     def iterations_that_fit(self, most: int, unpaid: int) -> int:
         """Return after how many decode iterations the next request finishes or memory runs out, ``most`` at most.
@@ -58,7 +55,11 @@ class EngineCore:
         ``unpaid``: 0 if a plan took the blocks of the first one already, 1 if not.
         """
         decodes, free = self.decodes, self.kv.free
-        count = decodes.next_finish() - decodes.iteration + 1
+        # The heap's head may have left the set; then the set itself knows the next finish.
+        last, _, request = decodes.finishes[0]
+        if request.finish_iteration != last or request not in decodes.members:
+            last = decodes.next_finish()
+        count = last - decodes.iteration + 1
         if count > most:
             count = most
         growing = count - 1 + unpaid

@@ -109,7 +109,15 @@ class DecodeSet:
         while heap and heap[0][0] < iteration:
             last, _, request = heappop(heap)
             if request.finish_iteration == last and request in members:
-                self.remove(request)
+                # As `remove`, for a request that made all its tokens.
+                del members[request]
+                offset = request.offset
+                self.offsets -= offset
+                self._crossings[(1 - offset) % self.block_size] -= 1
+                request.generated = request.output_tokens
+                request.computed = request.prompt_tokens + request.output_tokens - 1
+                first = request.span_start
+                self._add_span(request.index, first, last, int(first == request.joined))
                 done.append(request)
         return done
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator
 from math import sqrt
-from typing import Final
 
 import simpy
 
@@ -10,27 +9,7 @@ from simulator.core import Request
 from simulator.cost.base import CostModel
 from simulator.engine.core import EngineCore
 from simulator.engine.ledger import pack_run
-
-# At one moment, arrivals (SimPy's normal priority, 1) come before iterations end, these before closed-loop clients send
-# their next request, and new iterations begin last. Without this order, results would depend on which of two events at
-# the same picosecond was scheduled first, and so on --exact-steps.
-END: Final = 2
-SEND: Final = 3
-BEGIN: Final = 4
-
-
-class Moment(simpy.Event):
-    """An event that happens after a delay (ps), in the given order among the events of that moment.
-
-    Waiting for it gives the time (ps) at which it happened.
-    """
-
-    def __init__(self, env: simpy.Environment, delay: int, order: int) -> None:
-        self.env = env
-        self.callbacks = []
-        self._ok = True
-        self._value = env.now + delay
-        env.schedule(self, order, delay)  # type: ignore[arg-type]
+from simulator.engine.moment import BEGIN, END, Moment
 
 
 class Instance:
@@ -57,12 +36,14 @@ class Instance:
         self.on_finish = on_finish
         self.on_queue: Callable[[Instance, int], None] | None = None
         self.exact_steps = exact_steps
-        self._idle: simpy.Event | None = None
+        self._idle = False
         # The run in progress, as long as an arrival may cut it short.
         self._alarm: Moment | None = None
         self._run = (0, 0, 0, 0, 0)  # start, first, growth, iterations, how many of these cannot be called off
         self._cut_to = -1
-        env.process(self._serve())
+        serving = self._serve()
+        self._wake = serving.send
+        next(serving)
 
     def submit(self, request: Request) -> None:
         """Take in a request now; one that can never be served fails at once, with the reason."""
@@ -76,34 +57,36 @@ class Instance:
         core.scheduler.add(request)
         if self.on_queue is not None:
             self.on_queue(self, len(core.scheduler.queue))
-        if self._idle is not None:
-            awake = Moment(self.env, 0, BEGIN)
-            awake.callbacks, self._idle.callbacks = self._idle.callbacks, []
-            self._idle = None
+        if self._idle:
+            self._idle = False
+            Moment(self.env, self.env.now, BEGIN, self._wake)  # type: ignore[arg-type]
         elif self._alarm is not None:
-            self._cut()
+            self._cut(self._alarm, self.env.now)  # type: ignore[arg-type]
 
-    def _cut(self) -> None:
+    def _cut(self, alarm: Moment, now: int) -> None:
         """End the run in progress with the iteration in progress, so that an arrival is seen by the next one."""
         start, first, growth, count, least = self._run
-        now: int = self.env.now  # type: ignore[assignment]
         # At a run's very beginning its first iteration is in progress already, unless prompt chunks go before it.
         cut = max(iterations_until(now - start, first, growth), least)
         if cut < count:
             self._cut_to = cut
-            earlier = Moment(self.env, start + cut * first + growth * (cut * (cut - 1) // 2) - now, END)
-            earlier.callbacks, self._alarm.callbacks = self._alarm.callbacks, []  # type: ignore[union-attr]
+            alarm.callbacks.clear()
+            Moment(self.env, start + cut * first + growth * (cut * (cut - 1) // 2), END, self._wake)
         self._alarm = None
 
-    def _serve(self) -> Generator[simpy.Event, int, None]:
-        env, core, cost = self.env, self.core, self.cost
+    def _serve(self) -> Generator[None, Moment, None]:
+        env, core, cost, wake = self.env, self.core, self.cost, self._wake
         scheduler, decodes, kv = core.scheduler, core.decodes, core.kv
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish = self.exact_steps, self.on_finish
-        waiting, now = 0, 0
+        waiting = 0
+        self._idle = True
+        now = (yield).at
         while True:
             if env.peek() == now:
-                yield Moment(env, 0, BEGIN)
+                # Whatever else happens at this moment comes first.
+                Moment(env, now, BEGIN, wake)
+                yield
             scheduler.now = now
             plan = scheduler.plan()
             preempted = scheduler.preempted
@@ -117,37 +100,38 @@ class Instance:
             requests, start, unpaid, used = len(members), now, 0, kv.total - kv.free
             context = decodes.offsets + requests * decodes.iteration
             if chunks:
-                tokens = core.admit(chunks, now)
+                tokens, done = core.admit(chunks, now)
                 duration = cost.mixed(chunks, tokens, requests, context, decodes)
                 add_run(pack_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted))
-                if horizon == 1 or exact_steps or not core.nobody_finishes(chunks):
-                    now = yield Moment(env, duration, END)
+                start += duration
+                if done or horizon == 1 or exact_steps or (requests and decodes.finishes[0][0] <= decodes.iteration):
+                    Moment(env, start, END, wake)
+                    now = (yield).at
                     for request in core.complete(chunks, now):
                         on_finish(self, request)
                     continue
-                # What follows this iteration is known, and run in one go with it.
-                start += duration
+                # Nobody finishes in this iteration: what follows it is known, and run in one go with it.
                 decodes.iteration += 1
                 core.complete_chunks(chunks, start)
                 requests, unpaid, preempted = len(members), 1, 0
                 context = decodes.offsets + requests * decodes.iteration
             elif not requests:
                 if not preempted:
-                    self._idle = env.event()
-                    now = yield self._idle
+                    self._idle = True
+                    now = (yield).at
                 continue
             first, growth, limit = cost.decode_run(requests, context, decodes)
             count = 1 if exact_steps else core.iterations_that_fit(horizon if horizon < limit else limit, unpaid)
-            alarm = Moment(env, start - now + count * first + growth * (count * (count - 1) // 2), END)
+            alarm = Moment(env, start + count * first + growth * (count * (count - 1) // 2), END, wake)
             if arrivals_matter and count + unpaid > 1:
                 self._run = (start, first, growth, count, 1 - unpaid)
                 self._alarm = alarm
-                now = yield alarm
+                now = (yield).at
                 self._alarm = None
                 if self._cut_to >= 0:
                     count, self._cut_to = self._cut_to, -1
             else:
-                now = yield alarm
+                now = (yield).at
             if count:
                 add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))
                 for request in core.complete_decodes(count, count - 1 + unpaid, now):

@@ -81,10 +81,10 @@ class VLLM(Scheduler):
                 self._partial = None
         queue, running = self.queue, self.running
         while queue and budget > 0 and len(running) < self.max_num_seqs:
-            request = queue.peek()
+            request = queue.pop()
             if not kv.can_admit(request):
+                queue.push_front(request)
                 break
-            queue.pop()
             kv.admit(request)
             tokens = request.prompt_tokens + request.generated - request.computed
             if tokens > budget:

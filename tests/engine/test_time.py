@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from support.ledgers import add_run
 
 from simulator.engine.instance import iterations_until
 from simulator.engine.ledger import RUN_COLUMNS, Ledger, iteration_ends
@@ -35,7 +36,7 @@ def test_iteration_ends_are_running_sums(runs):
     ledger, ends, now = Ledger(), [], 0
     for pause, first, growth, count in runs:
         now += pause
-        ledger.add_run(now, first, growth, count, *[0] * (len(RUN_COLUMNS) - 4))
+        add_run(ledger, start=now, first=first, growth=growth, iterations=count)
         for n in range(count):
             now += first + growth * n
             ends.append(now)
@@ -47,8 +48,8 @@ def test_iteration_ends_are_running_sums(runs):
 
 def test_rows_come_back_under_their_names():
     ledger = Ledger()
-    ledger.add_run(*range(len(RUN_COLUMNS)))
-    ledger.add_run(*range(100, 100 + len(RUN_COLUMNS)))
+    add_run(ledger, **{name: number for number, name in enumerate(RUN_COLUMNS)})
+    add_run(ledger, **{name: number for number, name in enumerate(RUN_COLUMNS, start=100)})
     ledger.add_span(4, 0, 9, 1)
     assert ledger.runs().tolist() == [list(range(len(RUN_COLUMNS))), list(range(100, 100 + len(RUN_COLUMNS)))]
     assert ledger.spans().tolist() == [[4, 0, 9, 1]]

@@ -97,7 +97,7 @@ def test_an_instance_with_something_to_do_is_never_idle(world):
 
 # Patient request 0 preempts itself in an iteration that then runs nothing: request 1 sits it out, as in vLLM.
 EMPTY_ITERATION = World(
-    table([(0, 5, 9), (0, 3, 5)], priority=[3, 0]),
+    table([(0, 5, 5), (ITERATION_PS // 2, 2, 5)], priority=[3, 0]),
     (InstanceSetup("vllm", 2, 500, "priority", 10, 1, False, 4096, ("fixed", (ITERATION_PS,))),),
     "round_robin",
     0,

@@ -1,0 +1,72 @@
+"""A plan holds for its horizon and no longer: policies with time slices rely on being asked again."""
+
+from itertools import pairwise
+
+import pytest
+import simpy
+
+from simulator.core import Request
+from simulator.cost.base import FixedCost
+from simulator.engine.core import EngineCore
+from simulator.engine.instance import Instance
+from simulator.engine.kv_pool import CountingPool
+from simulator.engine.ledger import Ledger
+from simulator.engine.scheduler import FOREVER
+from simulator.scheduling.vllm import VLLM
+
+STEP = 10**9
+
+
+class Asked(VLLM):
+    """vLLM's decisions with a horizon of at most ``longest``; notes before which iteration it was asked."""
+
+    def __init__(self, longest):
+        super().__init__()
+        self.longest = longest
+        self.asked = []
+
+    def plan(self):
+        plan = super().plan()
+        self.asked.append(self.now // STEP)
+        return plan._replace(horizon=min(plan.horizon, self.longest))
+
+
+def run(longest, requests, *, blocks=1000, exact_steps=False):
+    policy, env = Asked(longest), simpy.Environment()
+    core = EngineCore(CountingPool(blocks, 4, reuse=True), policy, Ledger(), 10**6)
+    instance = Instance(env, 0, core, FixedCost(STEP), lambda *_: None, exact_steps=exact_steps)
+    for request in requests:
+        instance.submit(request)
+    env.run()
+    return policy.asked, [request.finished_at for request in requests]
+
+
+@pytest.mark.xfail(strict=True, reason="a plan with chunks and a horizon of n runs n + 1 iterations")
+@pytest.mark.parametrize("longest", [2, 3, 7])
+def test_a_policy_is_asked_again_when_its_horizon_is_over(longest):
+    asked, _ = run(longest, [Request(0, 0, 10, 40)])
+    assert max(later - earlier for earlier, later in pairwise(asked)) == longest
+
+
+def test_a_long_horizon_lasts_until_somebody_finishes():
+    asked, finished = run(FOREVER, [Request(0, 0, 10, 40), Request(1, 0, 10, 25)])
+    assert finished == [40 * STEP, 25 * STEP]
+    assert asked == [0, 25, 40]
+
+
+def test_a_long_horizon_ends_where_memory_does():
+    # 10 blocks of 4: prompts take 3 + 3; both decode on into 2 more each; then one of them must give way.
+    requests = [Request(0, 0, 10, 29), Request(1, 0, 10, 29)]
+    asked, _ = run(FOREVER, requests, blocks=10)
+    assert requests[1].preemptions > 0
+    assert 11 in asked
+    assert not any(0 < moment < 11 for moment in asked)
+
+
+@pytest.mark.parametrize("longest", [1, 2, 5, FOREVER])
+@pytest.mark.parametrize("blocks", [10, 1000])
+def test_the_horizon_changes_no_outcome_of_a_policy_without_slices(longest, blocks):
+    def requests():
+        return [Request(index, 0, 10, 29) for index in range(4)]
+
+    assert run(longest, requests(), blocks=blocks)[1] == run(1, requests(), blocks=blocks, exact_steps=True)[1]
