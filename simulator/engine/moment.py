@@ -22,10 +22,10 @@ class Moment(simpy.Event):
     ``Timeout`` do the same at four Python calls more an event: with them a request costs 73 calls instead of 53.
     """
 
+    _ok = True
+    _value = None
+
     def __init__(self, env: simpy.Environment, at: int, order: int, wake: Callable[[Any], Any]) -> None:
-        self.env = env
         self.at = at
         self.callbacks = [wake]
-        self._ok = True
-        self._value = None
         heappush(env._queue, (at, order, next(env._eid), self))  # type: ignore[misc]
