@@ -79,7 +79,7 @@ class Instance:
         scheduler, decodes, kv = core.scheduler, core.decodes, core.kv
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish = self.exact_steps, self.on_finish
-        waiting = 0
+        waiting = preempted = 0
         self._idle = True
         now = (yield).at
         while True:
@@ -89,8 +89,9 @@ class Instance:
                 yield
             scheduler.now = now
             plan = scheduler.plan()
-            preempted = scheduler.preempted
-            if preempted:
+            if victims := scheduler.preempted:
+                # A plan that only preempts has no run to be counted with: its victims count with the next one.
+                preempted += victims
                 scheduler.preempted = 0
             if len(queue) != waiting:
                 waiting = len(queue)
@@ -104,7 +105,9 @@ class Instance:
                 duration = cost.mixed(chunks, tokens, requests, context, decodes)
                 add_run(pack_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted))
                 start += duration
-                if done or horizon == 1 or exact_steps or (requests and decodes.finishes[0][0] <= decodes.iteration):
+                horizon -= 1
+                if done or horizon < 1 or exact_steps or (requests and decodes.finishes[0][0] <= decodes.iteration):
+                    preempted = 0
                     Moment(env, start, END, wake)
                     now = (yield).at
                     for request in core.complete(chunks, now):
@@ -116,7 +119,7 @@ class Instance:
                 requests, unpaid, preempted = len(members), 1, 0
                 context = decodes.offsets + requests * decodes.iteration
             elif not requests:
-                if not preempted:
+                if not victims:
                     self._idle = True
                     now = (yield).at
                 continue
@@ -134,6 +137,7 @@ class Instance:
                 now = (yield).at
             if count:
                 add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))
+                preempted = 0
                 for request in core.complete_decodes(count, count - 1 + unpaid, now):
                     on_finish(self, request)
 

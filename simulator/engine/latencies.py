@@ -39,9 +39,11 @@ class InterTokenLatencies:
         """Return the mean gap in ps; NaN without any."""
         if not self.count:
             return float("nan")
-        first, growth, length, weight = (column.astype(np.float64) for column in self._gaps)
-        total = (weight * (length * first + growth * (length * (length - 1) / 2))).sum()
-        return float((total + self._added.sum() - self._removed.sum()) / self.count)
+        first, growth, length, weight = self._gaps
+        spent = length * first + growth * (length * (length - 1) // 2)
+        # Summed as whole numbers, in halves that 64 bits hold: a sum of floats would depend on how runs are cut.
+        total = (int(((spent >> 32) * weight).sum()) << 32) + int(((spent & 0xFFFFFFFF) * weight).sum())
+        return (total + int(self._added.sum()) - int(self._removed.sum())) / self.count
 
     def percentile(self, percent: float) -> float:
         """Return a percentile in ps, interpolated between neighbours as numpy does by default; NaN without any gap."""
@@ -52,7 +54,10 @@ class InterTokenLatencies:
         low = self._order_statistic(lower)
         if rank == lower:
             return float(low)
-        high = low if self._at_most(low) > lower + 1 else self._next_above(low)
+        if self._at_most(low) > lower + 1:
+            return float(low)
+        # A duration that pauses replaced is no gap, so the next value counts only if nothing was replaced.
+        high = self._order_statistic(lower + 1) if len(self._removed) else self._next_above(low)
         return low + (high - low) * (rank - lower)
 
     def _at_most(self, value: int) -> int:

@@ -7,7 +7,9 @@ who ran with how many tokens, who was preempted, how many prompt tokens the pref
 import gzip
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from simulator.core import InputError, Request, Segment
 from simulator.engine.core import EngineCore
@@ -17,6 +19,39 @@ from simulator.engine.prefix_pool import PrefixPool
 from simulator.scheduling.vllm import VLLM
 
 Step = dict[str, Any]
+
+
+class Limits(BaseModel):
+    """The engine of a recording; one of ``num_gpu_blocks`` is vLLM's null block."""
+
+    max_num_seqs: PositiveInt
+    max_num_batched_tokens: PositiveInt
+    num_gpu_blocks: PositiveInt
+    block_size: PositiveInt
+    enable_prefix_caching: bool
+    scheduling_policy: Literal["fcfs", "priority"]
+    max_model_len: PositiveInt
+
+
+class Asked(BaseModel):
+    """A request of a recording; prompts of one ``prefix_id`` begin with the same ``prefix_tokens``."""
+
+    arrival_step: NonNegativeInt
+    prompt_tokens: PositiveInt
+    output_tokens: PositiveInt
+    priority: int = 0
+    prefix_id: int = -1
+    prefix_tokens: NonNegativeInt = 0
+
+
+class Recording(BaseModel):
+    """A recorded workload and what the engine's scheduler decided, step by step."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    engine: Limits
+    requests: list[Asked]
+    steps: list[Step] = Field(repr=False)
 
 
 class CaseResult(NamedTuple):
@@ -51,9 +86,9 @@ def validate_folder(folder: Path) -> dict[str, Any]:
 
 
 def _compare(file: Path) -> CaseResult:
-    case = _read(file)
-    expected = case["steps"]
-    ours = replay(case, len(expected))
+    recording = _read(file)
+    expected = recording.steps
+    ours = replay(recording, len(expected))
     for number, (theirs, mine) in enumerate(zip(expected, ours, strict=False)):
         if theirs != mine:
             key = next(key for key in ("scheduled", "preempted", "cached_tokens") if theirs.get(key) != mine.get(key))
@@ -65,27 +100,26 @@ def _compare(file: Path) -> CaseResult:
     return CaseResult(file.name, len(expected), None, "")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> Recording:
     try:
         raw = file.read_bytes()
-        case: dict[str, Any] = json.loads(gzip.decompress(raw) if file.suffix == ".gz" else raw)
-        for key in ("engine", "requests", "steps"):
-            if key not in case:
-                raise InputError(f"no '{key}' in this recording", where=str(file))
-        return case
+        return Recording.model_validate(json.loads(gzip.decompress(raw) if file.suffix == ".gz" else raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"not a recording: {key}: {first['msg'].lower()}", where=str(file)) from None
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"cannot read this recording: {error}", where=str(file)) from None
 
 
-def replay(case: dict[str, Any], most_steps: int) -> list[Step]:
-    """Run a case through our scheduler, one step at a time, and return the steps in the recording's form.
+def replay(recording: Recording, most_steps: int) -> list[Step]:
+    """Run a recorded workload through our scheduler, one step at a time, and return the steps in the recording's form.
 
     A step is an iteration; requests that have all prompt tokens computed make one token in it.
     """
-    limits = case["engine"]
-    requests = [_request(index, row) for index, row in enumerate(case["requests"])]
+    requests = [_request(index, asked) for index, asked in enumerate(recording.requests)]
     pending = sorted(requests, key=lambda request: (request.arrival, request.index), reverse=True)
-    core = _engine(limits)
+    core = _engine(recording.engine)
     scheduler = core.scheduler
     assert isinstance(scheduler, VLLM)
     left, steps = len(requests), []
@@ -116,31 +150,31 @@ def replay(case: dict[str, Any], most_steps: int) -> list[Step]:
     return steps
 
 
-def _engine(limits: dict[str, Any]) -> EngineCore:
+def _engine(limits: Limits) -> EngineCore:
     scheduler = VLLM(
-        max_num_seqs=limits["max_num_seqs"],
-        max_num_batched_tokens=limits["max_num_batched_tokens"],
-        policy=limits["scheduling_policy"],
+        max_num_seqs=limits.max_num_seqs,
+        max_num_batched_tokens=limits.max_num_batched_tokens,
+        policy=limits.scheduling_policy,
     )
-    blocks = limits["num_gpu_blocks"] - 1  # one is vLLM's null block
+    blocks = limits.num_gpu_blocks - 1
     kv: KVPool
-    if limits["enable_prefix_caching"]:
-        kv = PrefixPool(blocks, limits["block_size"])
+    if limits.enable_prefix_caching:
+        kv = PrefixPool(blocks, limits.block_size)
     else:
-        kv = CountingPool(blocks, limits["block_size"], reuse=False)
-    return EngineCore(kv, scheduler, Ledger(), limits["max_model_len"])
+        kv = CountingPool(blocks, limits.block_size, reuse=False)
+    return EngineCore(kv, scheduler, Ledger(), limits.max_model_len)
 
 
-def _request(index: int, row: dict[str, Any]) -> Request:
-    prompt, shared, group = row["prompt_tokens"], row.get("prefix_tokens", 0), row.get("prefix_id", -1)
+def _request(index: int, asked: Asked) -> Request:
+    prompt, shared, group = asked.prompt_tokens, asked.prefix_tokens, asked.prefix_id
     # The recorder samples the same token for everybody: two prompts that are the same shared text go on alike.
     output_id = 1_000_000 * (group + 1) + prompt if shared and shared == prompt else None
     return Request(
         index,
-        row["arrival_step"],
+        asked.arrival_step,
         prompt,
-        row["output_tokens"],
-        priority=row.get("priority", 0),
+        asked.output_tokens,
+        priority=asked.priority,
         segments=(Segment(group, shared),) if shared else (),
         output_id=output_id,
     )

@@ -41,7 +41,6 @@ def run(longest, requests, *, blocks=1000, exact_steps=False):
     return policy.asked, [request.finished_at for request in requests]
 
 
-@pytest.mark.xfail(strict=True, reason="a plan with chunks and a horizon of n runs n + 1 iterations")
 @pytest.mark.parametrize("longest", [2, 3, 7])
 def test_a_policy_is_asked_again_when_its_horizon_is_over(longest):
     asked, _ = run(longest, [Request(0, 0, 10, 40)])

@@ -104,7 +104,6 @@ EMPTY_ITERATION = World(
 )
 
 
-@pytest.mark.xfail(strict=True, reason="Instance drops the count of a plan that preempts and runs nothing")
 @given(worlds())
 @example(EMPTY_ITERATION)
 def test_ledgers_count_every_preemption(world):
