@@ -91,6 +91,19 @@ def test_cached_tokens_save_most_of_a_prompt():
     assert mixed(COST, [(7000, 1000)]) < 0.3 * mixed(COST, [(0, 8000)])
 
 
+def test_prompt_attention_reads_what_came_before_each_token():
+    def attention(cached, new):
+        attended = new * cached + new * (new + 1) / 2  # by each new token: the cached ones and, causally, the new ones
+        flops = 4 * MODEL.heads * MODEL.head_dim * attended
+        size = 2 * 2 * MODEL.head_dim * (MODEL.heads * new + MODEL.kv_heads * (cached + new))
+        return MODEL.layers * H100.prefill_attention.seconds(flops, size) * PS_PER_S
+
+    for cached in (0, 500, 6000):
+        assert mixed(COST, [(cached, 2000)]) - mixed(COST, [(0, 2000)]) == pytest.approx(
+            attention(cached, 2000) - attention(0, 2000), rel=0.01, abs=1e6
+        )
+
+
 def test_a_decode_reads_all_weights():
     # One token cannot be faster than its weights cross the memory bus, nor is it several times slower.
     layers = MODEL.parameters - MODEL.vocab * MODEL.hidden  # the input embedding is a look-up

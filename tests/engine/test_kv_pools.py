@@ -1,5 +1,6 @@
 """Both KV pools against a model that looks through all blocks."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,55 +71,56 @@ class Both:
         assert self.pool.used == self.pool.total - self.pool.free
 
 
-steps = st.lists(
-    st.tuples(st.sampled_from(["admit", "admit", "decode", "decode", "preempt", "finish"]), st.integers(0, 30)),
-    max_size=60,
-)
-prompts = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2), st.integers(0, 40)), min_size=1, max_size=8)
-
-
-def replay(both, requests, steps):
-    """Drive a pool through admissions, decodes, preemptions and finishes, then empty it."""
-    waiting, running, decoded = list(requests), [], set()
-    for action, number in steps:
+def replay(both, requests, rng):
+    """Drive a pool through two hundred admissions, decodes, preemptions and finishes, then empty it."""
+    waiting, running = list(requests), []
+    for action in rng.choice(["admit", "decode", "decode", "preempt", "finish"], 200).tolist():
         if action == "admit" and waiting:
-            request = waiting[number % len(waiting)]
+            request = waiting[rng.integers(len(waiting))]
             if both.admit(request):
                 waiting.remove(request)
                 running.append(request)
         elif action != "admit" and running:
-            request = running[number % len(running)]
+            request = running[rng.integers(len(running))]
             if action == "decode":
-                both.decode(request, number)
-                decoded.add(request)
+                both.decode(request, int(rng.integers(1, 6)))
             else:
                 running.remove(request)
                 both.release(request, resumes=action == "preempt")
                 if action == "preempt":
                     waiting.append(request)
+                else:
+                    # Somebody else with the same prompt comes later.
+                    again = Request(request.index + 100, 0, request.prompt_tokens, 1000, segments=request.segments)
+                    waiting.append(again)
     for request in running:
         both.release(request, resumes=False)
     both.pool.check_integrity()
 
 
-@given(st.integers(1, 30), st.integers(1, 8), prompts, steps, st.booleans())
-def test_counting_is_enough_where_nobody_shares(total, block_size, prompts, steps, reuse):
-    requests = [Request(index, 0, tokens, 1000) for index, (tokens, _, _) in enumerate(prompts)]
+seeds, block_sizes, totals = st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(3, 24)
+
+
+@given(seeds, totals, block_sizes, st.booleans())
+def test_counting_is_enough_where_nobody_shares(seed, total, block_size, reuse):
+    rng = np.random.default_rng(seed)
+    requests = [Request(index, 0, int(rng.integers(1, 15)), 1000) for index in range(6)]
     both = Both(pool_of(CountingPool, total, block_size, reuse=reuse), BlockModel(total, block_size, reuse=reuse))
-    replay(both, requests, steps)
+    replay(both, requests, rng)
 
 
-@given(st.integers(1, 30), st.integers(1, 8), prompts, steps)
-def test_the_prefix_pool_shares_and_evicts_as_a_search_through_all_blocks(total, block_size, prompts, steps):
+@given(seeds, totals, block_sizes)
+def test_the_prefix_pool_shares_and_evicts_as_a_search_through_all_blocks(seed, total, block_size):
+    rng = np.random.default_rng(seed)
     requests = []
-    for index, (tokens, group, shared) in enumerate(prompts):
-        common, all_ = min(shared // 2, tokens), min(shared, tokens)
-        # Everybody's first tokens, then a group's.
+    for index in range(6):
+        # Everybody's first tokens, then a group's, then the request's own.
+        common, group, own = (int(number) for number in rng.integers([0, 0, 1], [9, 9, 6]))
         segments = [Segment(100, common)] if common else []
-        if all_ > common:
-            segments.append(Segment(group, all_))
-        requests.append(Request(index, 0, tokens, 1000, segments=tuple(segments)))
-    replay(Both(pool_of(PrefixPool, total, block_size), BlockModel(total, block_size, reuse=True)), requests, steps)
+        if group:
+            segments.append(Segment(int(rng.integers(3)), common + group))
+        requests.append(Request(index, 0, common + group + own, 1000, segments=tuple(segments)))
+    replay(Both(pool_of(PrefixPool, total, block_size), BlockModel(total, block_size, reuse=True)), requests, rng)
 
 
 def test_blocks_hold_whole_blocks_of_tokens():

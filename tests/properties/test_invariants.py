@@ -3,7 +3,6 @@
 from collections import defaultdict
 from itertools import pairwise
 
-import pytest
 from hypothesis import example, given
 from support.worlds import (
     ITERATION_PS,

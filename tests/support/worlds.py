@@ -64,6 +64,13 @@ class InstanceSetup:
             return PrefixPool(self.blocks, self.block_size)
         return CountingPool(self.blocks, self.block_size, reuse=self.caching)
 
+    def tightened(self, tokens: int) -> "InstanceSetup":
+        """Return the instance with a KV cache of so many tokens, and slots for more requests than fit into it."""
+        seqs = self.max_num_seqs + 2
+        batched = max(self.max_num_batched_tokens, seqs)
+        return replace(self, blocks=-(-tokens // self.block_size), max_model_len=4096, max_num_seqs=seqs,
+                       max_num_batched_tokens=batched)  # fmt: skip
+
     def server(self, by_content: bool) -> Server:
         """Return a new server, its policy watched."""
         names = ("max_num_seqs", "max_num_batched_tokens", "policy")
@@ -225,11 +232,14 @@ def instances(draw: st.DrawFn) -> InstanceSetup:
 @st.composite
 def worlds(draw: st.DrawFn, *, prefixes: bool | None = None) -> World:
     """Draw a world of one to four instances, alike or of different kinds."""
-    kinds = draw(st.lists(instances(), min_size=1, max_size=4))
+    workload, kinds = draw(workloads(prefixes=prefixes)), draw(st.lists(instances(), min_size=1, max_size=4))
     if draw(st.booleans()):
         kinds = [kinds[0]] * len(kinds)
-    router = draw(st.sampled_from(_ROUTERS))
-    return World(draw(workloads(prefixes=prefixes)), tuple(kinds), router, draw(st.integers(0, 3)))
+    if draw(st.booleans()):
+        # Memory for the largest request and little beside it: whoever runs together gets into each other's way.
+        most = int((workload.prompt_tokens + workload.output_tokens).max()) + draw(st.sampled_from([0, 5, 40]))
+        kinds = [setup.tightened(most) for setup in kinds[:2]]
+    return World(workload, tuple(kinds), draw(st.sampled_from(_ROUTERS)), draw(st.integers(0, 3)))
 
 
 def with_output(workload: Workload, index: int, tokens: int) -> Workload:
