@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import simpy
 
 from simulator.cluster.router import Router
 from simulator.cluster.source import ClosedLoop, OpenLoop, requests_of
 from simulator.core import Request
 from simulator.core.units import PS_PER_S
 from simulator.cost.base import CostModel
+from simulator.engine.clock import Clock
 from simulator.engine.core import EngineCore
 from simulator.engine.instance import Instance
 from simulator.workload.table import Workload
@@ -41,13 +41,13 @@ class Cluster:
         exact_steps: bool = False,
         progress: Callable[[float, int], None] | None = None,
     ) -> None:
-        self.env = simpy.Environment()
+        self.clock = Clock()
         self.requests: list[Request] = []
         self.ended = 0
         self.router = router
         router.start(len(servers), rng)
         self.instances = [
-            Instance(self.env, index, server.core, server.cost, self._ended, exact_steps=exact_steps)
+            Instance(self.clock, index, server.core, server.cost, self._ended, exact_steps=exact_steps)
             for index, server in enumerate(servers)
         ]
         if router.wants_queues:
@@ -57,9 +57,9 @@ class Cluster:
         self._clients: ClosedLoop | None = None
         requests = requests_of(workload)
         if (loop := workload.closed_loop) is not None:
-            self._clients = ClosedLoop(self.env, requests, self._send, loop.concurrency, loop.think_ps)
+            self._clients = ClosedLoop(self.clock, requests, self._send, loop.concurrency, loop.think_ps)
         else:
-            OpenLoop(self.env, requests, self._send)
+            OpenLoop(self.clock, requests, self._send)
 
     def run(self) -> None:
         """Run until nothing is left to do; KeyboardInterrupt leaves what has finished in ``requests``."""
@@ -67,7 +67,7 @@ class Cluster:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            self.env.run()
+            self.clock.run()
         finally:
             if collecting:
                 gc.enable()
@@ -75,13 +75,12 @@ class Cluster:
     @property
     def now_s(self) -> float:
         """Simulated time in seconds."""
-        return self.env.now / PS_PER_S
+        return self.clock.time / PS_PER_S
 
     @property
     def events(self) -> int:
         """SimPy events so far."""
-        # Taking the next event id is the only way to read it, and costs one id.
-        return next(self.env._eid)
+        return self.clock.events
 
     def _send(self, request: Request) -> None:
         router = self.router

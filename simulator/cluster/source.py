@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-import simpy
-
 from simulator.core import Request, Segment
-from simulator.engine.moment import ARRIVE, SEND, Moment
+from simulator.engine.clock import ARRIVE, SEND, Clock, Moment
 from simulator.workload.table import Workload
 
 _CHUNK = 4096
@@ -43,8 +41,8 @@ def requests_of(workload: Workload) -> Iterator[Request]:
 class OpenLoop:
     """Sends each request at its arrival time."""
 
-    def __init__(self, env: simpy.Environment, requests: Iterator[Request], send: Callable[[Request], None]) -> None:
-        self._env = env
+    def __init__(self, clock: Clock, requests: Iterator[Request], send: Callable[[Request], None]) -> None:
+        self._clock = clock
         self._requests = requests
         self._send = send
         self._next: Request | None = None
@@ -53,7 +51,7 @@ class OpenLoop:
     def _expect(self) -> None:
         self._next = request = next(self._requests, None)
         if request is not None:
-            Moment(self._env, request.arrival, ARRIVE, self._arrive)
+            Moment(self._clock, request.arrival, ARRIVE, self._arrive)
 
     def _arrive(self, _: Moment) -> None:
         assert self._next is not None
@@ -66,23 +64,22 @@ class ClosedLoop:
 
     def __init__(
         self,
-        env: simpy.Environment,
+        clock: Clock,
         requests: Iterator[Request],
         send: Callable[[Request], None],
         concurrency: int,
         think_ps: int,
     ) -> None:
-        self._env = env
+        self._clock = clock
         self._requests = requests
         self._send = send
         self._think_ps = think_ps
         for _ in range(concurrency):
-            Moment(env, 0, SEND, self._send_next)
+            Moment(clock, 0, SEND, self._send_next)
 
     def ended(self) -> None:
         """Let the client whose request just ended think, then send its next one."""
-        now: int = self._env.now  # type: ignore[assignment]
-        Moment(self._env, now + self._think_ps, SEND, self._send_next)
+        Moment(self._clock, self._clock.time + self._think_ps, SEND, self._send_next)
 
     def _send_next(self, moment: Moment) -> None:
         request = next(self._requests, None)

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Generator
 from math import sqrt
 
-import simpy
-
 from simulator.core import Request
 from simulator.cost.base import CostModel
+from simulator.engine.clock import BEGIN, END, Clock, Moment
 from simulator.engine.core import EngineCore
 from simulator.engine.ledger import pack_run
-from simulator.engine.moment import BEGIN, END, Moment
 
 
 class Instance:
@@ -21,7 +19,7 @@ class Instance:
 
     def __init__(
         self,
-        env: simpy.Environment,
+        clock: Clock,
         index: int,
         core: EngineCore,
         cost: CostModel,
@@ -29,7 +27,7 @@ class Instance:
         *,
         exact_steps: bool = False,
     ) -> None:
-        self.env = env
+        self.clock = clock
         self.index = index
         self.core = core
         self.cost = cost
@@ -37,6 +35,7 @@ class Instance:
         self.on_queue: Callable[[Instance, int], None] | None = None
         self.exact_steps = exact_steps
         self._idle = False
+        self._arrived = False  # anything since the policy was asked last
         # The run in progress, as long as an arrival may cut it short.
         self._alarm: Moment | None = None
         self._run = (0, 0, 0, 0, 0)  # start, first, growth, iterations, how many of these cannot be called off
@@ -51,17 +50,18 @@ class Instance:
         request.instance = self.index
         if request.prompt_tokens + request.output_tokens > core.most_tokens:
             request.failure = core.why_not(request)
-            request.finished_at = self.env.now  # type: ignore[assignment]
+            request.finished_at = self.clock.time
             self.on_finish(self, request)
             return
         core.scheduler.add(request)
+        self._arrived = True
         if self.on_queue is not None:
             self.on_queue(self, len(core.scheduler.queue))
         if self._idle:
             self._idle = False
-            Moment(self.env, self.env.now, BEGIN, self._wake)  # type: ignore[arg-type]
+            Moment(self.clock, self.clock.time, BEGIN, self._wake)
         elif self._alarm is not None:
-            self._cut(self._alarm, self.env.now)  # type: ignore[arg-type]
+            self._cut(self._alarm, self.clock.time)
 
     def _cut(self, alarm: Moment, now: int) -> None:
         """End the run in progress with the iteration in progress, so that an arrival is seen by the next one."""
@@ -71,23 +71,25 @@ class Instance:
         if cut < count:
             self._cut_to = cut
             alarm.callbacks.clear()
-            Moment(self.env, start + cut * first + growth * (cut * (cut - 1) // 2), END, self._wake)
+            Moment(self.clock, start + cut * first + growth * (cut * (cut - 1) // 2), END, self._wake)
         self._alarm = None
 
     def _serve(self) -> Generator[None, Moment, None]:
-        env, core, cost, wake = self.env, self.core, self.cost, self._wake
+        clock, core, cost, wake = self.clock, self.core, self.cost, self._wake
         scheduler, decodes, kv = core.scheduler, core.decodes, core.kv
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish = self.exact_steps, self.on_finish
+        agenda = clock.agenda
         waiting = preempted = 0
         self._idle = True
         now = (yield).at
         while True:
-            if env.peek() == now:
+            if agenda and agenda[0][0] == now:
                 # Whatever else happens at this moment comes first.
-                Moment(env, now, BEGIN, wake)
+                Moment(clock, now, BEGIN, wake)
                 yield
             scheduler.now = now
+            self._arrived = False
             plan = scheduler.plan()
             if victims := scheduler.preempted:
                 # A plan that only preempts has no run to be counted with: its victims count with the next one.
@@ -97,7 +99,7 @@ class Instance:
                 waiting = len(queue)
                 if self.on_queue is not None:
                     self.on_queue(self, waiting)
-            chunks, horizon, arrivals_matter = plan
+            chunks, horizon, arrivals_matter, outlives_finishes = plan
             requests, start, unpaid, used = len(members), now, 0, kv.total - kv.free
             context = decodes.offsets + requests * decodes.iteration
             if chunks:
@@ -108,7 +110,7 @@ class Instance:
                 horizon -= 1
                 if done or horizon < 1 or exact_steps or (requests and decodes.finishes[0][0] <= decodes.iteration):
                     preempted = 0
-                    Moment(env, start, END, wake)
+                    Moment(clock, start, END, wake)
                     now = (yield).at
                     for request in core.complete(chunks, now):
                         on_finish(self, request)
@@ -123,23 +125,31 @@ class Instance:
                     self._idle = True
                     now = (yield).at
                 continue
-            first, growth, limit = cost.decode_run(requests, context, decodes)
-            count = 1 if exact_steps else core.iterations_that_fit(horizon if horizon < limit else limit, unpaid)
-            alarm = Moment(env, start + count * first + growth * (count * (count - 1) // 2), END, wake)
-            if arrivals_matter and count + unpaid > 1:
-                self._run = (start, first, growth, count, 1 - unpaid)
-                self._alarm = alarm
-                now = (yield).at
-                self._alarm = None
-                if self._cut_to >= 0:
-                    count, self._cut_to = self._cut_to, -1
-            else:
-                now = (yield).at
-            if count:
+            while True:
+                first, growth, limit = cost.decode_run(requests, context, decodes)
+                count = 1 if exact_steps else core.iterations_that_fit(horizon if horizon < limit else limit, unpaid)
+                alarm = Moment(clock, start + count * first + growth * (count * (count - 1) // 2), END, wake)
+                if arrivals_matter and count + unpaid > 1:
+                    self._run = (start, first, growth, count, 1 - unpaid)
+                    self._alarm = alarm
+                    now = (yield).at
+                    self._alarm = None
+                    if self._cut_to >= 0:
+                        count, self._cut_to = self._cut_to, -1
+                else:
+                    now = (yield).at
+                if not count:
+                    break
                 add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))
                 preempted = 0
                 for request in core.complete_decodes(count, count - 1 + unpaid, now):
                     on_finish(self, request)
+                horizon -= count
+                if not (outlives_finishes and members) or horizon < 1 or self._arrived or exact_steps:
+                    break
+                # Those that go on do so without anybody being asked; an arrival at this moment calls it off.
+                requests, start, unpaid, used = len(members), now, 1, kv.total - kv.free
+                context = decodes.offsets + requests * decodes.iteration
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:

@@ -22,11 +22,14 @@ class Plan(NamedTuple):
     always right. The engine ends it sooner at the next finish, when KV blocks run out, or at a knot of the cost model.
     With chunks, more than 1 says that they end their prompts and that only decodes follow.
     ``arrivals_matter``: whether a request that arrives meanwhile could change the decision.
+    ``outlives_finishes``: whether it also stands when requests finish, for those that go on (the horizon runs on);
+    True is right for a policy with nobody waiting that lets all decode.
     """
 
     chunks: Sequence[Chunk] = ()
     horizon: int = 1
     arrivals_matter: bool = True
+    outlives_finishes: bool = False
 
 
 class Scheduler(ABC):

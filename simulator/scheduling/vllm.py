@@ -11,8 +11,8 @@ from simulator.engine.scheduler import FOREVER, Chunk, Plan, Scheduler
 from simulator.scheduling.queues import ArrivalQueue, KeyQueue, WaitingQueue
 from simulator.scheduling.registry import scheduler
 
-# Nothing to decide until something arrives or finishes, or (the queue's head is blocked) until something finishes.
-_STEADY = Plan(horizon=FOREVER)
+# Nothing to decide until something arrives, or (the queue's head is blocked) until something finishes.
+_STEADY = Plan(horizon=FOREVER, outlives_finishes=True)
 _BLOCKED = Plan(horizon=FOREVER, arrivals_matter=False)
 
 
@@ -96,9 +96,9 @@ class VLLM(Scheduler):
             budget -= tokens
         if chunks:
             # With all prompts done and nobody waiting, only decodes follow.
-            return Plan(chunks) if queue or self._partial else Plan(chunks, FOREVER)
+            return Plan(chunks) if queue or self._partial else Plan(chunks, FOREVER, outlives_finishes=True)
         # The head waits for a slot or for memory, and only a finish frees either; by priority a newcomer may pass it.
-        return _STEADY if self.by_priority else _BLOCKED
+        return _BLOCKED._replace(arrivals_matter=True) if self.by_priority else _BLOCKED
 
     def _plan_when_short(self) -> Plan:
         """Hand out memory in order of admission, preempting from the back (or the least urgent) until it is enough."""

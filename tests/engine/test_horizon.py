@@ -3,10 +3,10 @@
 from itertools import pairwise
 
 import pytest
-import simpy
 
 from simulator.core import Request
 from simulator.cost.base import FixedCost
+from simulator.engine.clock import ARRIVE, Clock, Moment
 from simulator.engine.core import EngineCore
 from simulator.engine.instance import Instance
 from simulator.engine.kv_pool import CountingPool
@@ -20,24 +20,26 @@ STEP = 10**9
 class Asked(VLLM):
     """vLLM's decisions with a horizon of at most ``longest``; notes before which iteration it was asked."""
 
-    def __init__(self, longest):
+    def __init__(self, longest, *, outlives_finishes):
         super().__init__()
         self.longest = longest
+        self.outlives_finishes = outlives_finishes
         self.asked = []
 
     def plan(self):
         plan = super().plan()
         self.asked.append(self.now // STEP)
-        return plan._replace(horizon=min(plan.horizon, self.longest))
+        outlives = plan.outlives_finishes and self.outlives_finishes
+        return plan._replace(horizon=min(plan.horizon, self.longest), outlives_finishes=outlives)
 
 
-def run(longest, requests, *, blocks=1000, exact_steps=False):
-    policy, env = Asked(longest), simpy.Environment()
+def run(longest, requests, *, blocks=1000, exact_steps=False, outlives_finishes=False):
+    policy, clock = Asked(longest, outlives_finishes=outlives_finishes), Clock()
     core = EngineCore(CountingPool(blocks, 4, reuse=True), policy, Ledger(), 10**6)
-    instance = Instance(env, 0, core, FixedCost(STEP), lambda *_: None, exact_steps=exact_steps)
+    instance = Instance(clock, 0, core, FixedCost(STEP), lambda *_: None, exact_steps=exact_steps)
     for request in requests:
         instance.submit(request)
-    env.run()
+    clock.run()
     return policy.asked, [request.finished_at for request in requests]
 
 
@@ -51,6 +53,28 @@ def test_a_long_horizon_lasts_until_somebody_finishes():
     asked, finished = run(FOREVER, [Request(0, 0, 10, 40), Request(1, 0, 10, 25)])
     assert finished == [40 * STEP, 25 * STEP]
     assert asked == [0, 25, 40]
+
+
+@pytest.mark.parametrize(("longest", "asked_at"), [(FOREVER, [0, 40]), (30, [0, 30, 40]), (25, [0, 25, 40])])
+def test_a_decision_that_outlives_finishes_lasts_to_its_horizon(longest, asked_at):
+    requests = [Request(0, 0, 10, 40), Request(1, 0, 10, 25)]
+    asked, finished = run(longest, requests, outlives_finishes=True)
+    assert finished == [40 * STEP, 25 * STEP]
+    assert asked == asked_at
+
+
+def test_an_arrival_ends_a_decision_that_outlives_finishes():
+    # The second finishes at 25; from then on the decision stands by itself until, in iteration 30, the third arrives.
+    first, second, third = (Request(index, 0, 10, tokens) for index, tokens in enumerate((40, 25, 5)))
+    policy, clock = Asked(FOREVER, outlives_finishes=True), Clock()
+    core = EngineCore(CountingPool(1000, 4, reuse=True), policy, Ledger(), 10**6)
+    instance = Instance(clock, 0, core, FixedCost(STEP), lambda *_: None)
+    instance.submit(first)
+    instance.submit(second)
+    Moment(clock, 30 * STEP - 1, ARRIVE, lambda _: instance.submit(third))
+    clock.run()
+    assert policy.asked == [0, 30, 40]
+    assert (third.admitted_at, third.finished_at) == (30 * STEP, 35 * STEP)
 
 
 def test_a_long_horizon_ends_where_memory_does():
