@@ -8,6 +8,9 @@ while a batch only decodes; that is affine in the KV tokens read, so a run of de
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simulator.core import PS_PER_S, InputError, Request, to_ps
 from simulator.cost.base import CostModel, Decodes
 from simulator.hardware.profile import Profile
@@ -15,6 +18,8 @@ from simulator.model.transformer import Transformer
 
 _FAR = 10**6  # KV tokens: where the slope of decode attention is read off
 _FOREVER = 2**62
+_FIRST_REACH = 4096
+Float = NDArray[np.float64]
 
 
 class RooflineCost(CostModel):
@@ -37,19 +42,20 @@ class RooflineCost(CostModel):
         self._bytes_a_token = 2 * model.kv_bytes_each * model.head_dim * self._heads
         self._bytes_a_kv_token = 2 * model.kv_bytes_each * model.head_dim * self._kv_heads
         self._layers_ps = model.layers * PS_PER_S
-        self._still_ps: dict[int, int] = {}
-        self._dense_ps: dict[int, int] = {}
-        self._sample_ps: dict[int, int] = {}
+        # Picoseconds by number of tokens, and by number of requests; made longer as larger batches come.
+        self._dense_ps: list[int] = []
+        self._sample_ps: list[int] = []
+        self._reach(_FIRST_REACH)
         # Whole picoseconds a KV token: rounding is below 0.1 % for any model that keeps over 2 KB of KV a token.
         self._attend_launch = to_ps(model.layers * self._attend(0))
         self._attend_slope = round(to_ps(model.layers * (self._attend(_FAR) - self._attend(0))) / _FAR)
 
     def decode_run(self, requests: int, context: int, decodes: Decodes) -> tuple[int, int, int]:
         """Return (first, growth, limit) of iterations that only decode; see ``CostModel``."""
+        if requests >= len(self._dense_ps):
+            self._reach(requests)
         slope = self._attend_slope
-        still = self._still_ps.get(requests)
-        if still is None:
-            still = self._still_ps[requests] = self._dense(requests) + self._sample(requests) + self._attend_launch
+        still = self._dense_ps[requests] + self._sample_ps[requests] + self._attend_launch
         return still + slope * context, slope * requests, _FOREVER
 
     def mixed(
@@ -63,10 +69,9 @@ class RooflineCost(CostModel):
             written += request.computed + new
         flops, read = self._flops_a_pair * pairs, self._bytes_a_token * tokens + self._bytes_a_kv_token * written
         duration = round(self._layers_ps * self.profile.prefill_attention.seconds(flops, read))
-        dense = self._dense_ps.get(requests + tokens)
-        duration += self._dense(requests + tokens) if dense is None else dense
-        sample = self._sample_ps.get(requests + len(chunks))
-        duration += self._sample(requests + len(chunks)) if sample is None else sample
+        if requests + tokens >= len(self._dense_ps):
+            self._reach(requests + tokens)
+        duration += self._dense_ps[requests + tokens] + self._sample_ps[requests + len(chunks)]
         if requests:
             duration += self._attend_launch + self._attend_slope * context
         return duration
@@ -90,14 +95,22 @@ class RooflineCost(CostModel):
         size = 2 * self.model.kv_bytes_each * self._kv_heads * self.model.head_dim * context
         return self.profile.decode_attention.seconds(flops, size)
 
-    def _dense(self, tokens: int) -> int:
-        """Picoseconds of everything that depends on the number of tokens alone, over all layers."""
+    def _reach(self, tokens: int) -> None:
+        """Make both tables reach beyond a number of tokens; in one go for many is hundreds of times cheaper each."""
+        new = np.arange(len(self._dense_ps), max(tokens + 1, 2 * len(self._dense_ps)), dtype=np.float64)
+        # No iteration has 0 tokens; what the tables say there is never read.
+        new = np.maximum(new, 1)
+        self._dense_ps += np.rint(self._layers_ps * self._layer(new)).astype(np.int64).tolist()
+        self._sample_ps += np.rint(PS_PER_S * self._sample(new)).astype(np.int64).tolist()
+
+    def _layer(self, tokens: Float) -> Float:
+        """Seconds a layer takes for everything that depends on the number of tokens alone."""
         model, profile = self.model, self.profile
         each = model.weight_bytes_each
-        layer = 0.0
+        layer = np.zeros_like(tokens)
         for _, inputs, outputs in self._linears:
             moved = each * (tokens * inputs + inputs * outputs + tokens * outputs)
-            layer += profile.gemm.seconds(2 * tokens * inputs * outputs, moved)
+            layer += profile.gemm.table(2 * tokens * inputs * outputs, moved)
         ffn, attended = model.ffn // self.tensor_parallel, (self._heads + self._kv_heads) * model.head_dim
         # Twice residual add and norm, activation, rotary embedding: bytes read and written a token.
         for numbers in (4 * model.hidden, 4 * model.hidden, 3 * ffn, 2 * attended):
@@ -105,14 +118,11 @@ class RooflineCost(CostModel):
         if self.tensor_parallel > 1 and (link := profile.allreduce) is not None:
             share = 2 * (self.tensor_parallel - 1) / self.tensor_parallel
             layer += 2 * (link.latency + share * tokens * model.hidden * each / link.bandwidth)
-        duration = self._dense_ps[tokens] = to_ps(model.layers * layer)
-        return duration
+        return layer
 
-    def _sample(self, requests: int) -> int:
-        """Picoseconds of the output head for the requests of an iteration, and of the host's work for them."""
+    def _sample(self, requests: Float) -> Float:
+        """Seconds of the output head for the requests of an iteration, and of the host's work for them."""
         hidden, columns = self.model.hidden, self.model.vocab // self.tensor_parallel
         moved = self.model.weight_bytes_each * (requests * hidden + hidden * columns + requests * columns)
-        head = self.profile.gemm.seconds(2 * requests * hidden * columns, moved)
-        host = self.profile.host.iteration + self.profile.host.sequence * requests
-        duration = self._sample_ps[requests] = to_ps(head + host)
-        return duration
+        head = self.profile.gemm.table(2 * requests * hidden * columns, moved)
+        return head + self.profile.host.iteration + self.profile.host.sequence * requests

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from simulator.core import InputError, unknown
@@ -38,6 +40,13 @@ class Roofline(_Section):
     blend: Annotated[float, Field(ge=1)]
     error: Annotated[float, Field(ge=0)]
     samples: Annotated[int, Field(ge=1)]
+
+    def table(self, flops: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the times of many kernels: ``seconds`` for arrays of FLOPs and bytes (above 0)."""
+        c, b = flops / self.compute, size / self.bandwidth
+        longer = np.maximum(c, b)
+        rounded: NDArray[np.float64] = ((c / longer) ** self.blend + (b / longer) ** self.blend) ** (1 / self.blend)
+        return self.launch + longer * rounded
 
     def seconds(self, flops: float, size: float) -> float:
         """Return the time of a kernel of so many FLOPs that moves so many bytes."""
