@@ -34,6 +34,7 @@ class Instance:
         self.on_finish = on_finish
         self.on_queue: Callable[[Instance, int], None] | None = None
         self.exact_steps = exact_steps
+        self._told = 0  # how many wait, as ``on_queue`` last heard
         self._idle = False
         self._arrived = False  # anything since the policy was asked last
         # The run in progress, as long as an arrival may cut it short.
@@ -56,12 +57,17 @@ class Instance:
         core.scheduler.add(request)
         self._arrived = True
         if self.on_queue is not None:
-            self.on_queue(self, len(core.scheduler.queue))
+            self._tell_queue(len(core.scheduler.queue))
         if self._idle:
             self._idle = False
             Moment(self.clock, self.clock.time, BEGIN, self._wake)
         elif self._alarm is not None:
             self._cut(self._alarm, self.clock.time)
+
+    def _tell_queue(self, waiting: int) -> None:
+        if self.on_queue is not None and waiting != self._told:
+            self._told = waiting
+            self.on_queue(self, waiting)
 
     def _cut(self, alarm: Moment, now: int) -> None:
         """End the run in progress with the iteration in progress, so that an arrival is seen by the next one."""
@@ -80,7 +86,7 @@ class Instance:
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish = self.exact_steps, self.on_finish
         agenda = clock.agenda
-        waiting = preempted = 0
+        preempted = 0
         self._idle = True
         now = (yield).at
         while True:
@@ -95,10 +101,9 @@ class Instance:
                 # A plan that only preempts has no run to be counted with: its victims count with the next one.
                 preempted += victims
                 scheduler.preempted = 0
-            if len(queue) != waiting:
-                waiting = len(queue)
-                if self.on_queue is not None:
-                    self.on_queue(self, waiting)
+            waiting = len(queue)
+            if self.on_queue is not None:
+                self._tell_queue(waiting)
             chunks, horizon, arrivals_matter, outlives_finishes = plan
             requests, start, unpaid, used = len(members), now, 0, kv.total - kv.free
             context = decodes.offsets + requests * decodes.iteration

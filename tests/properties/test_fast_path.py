@@ -55,7 +55,6 @@ SHORTEST_QUEUES = World(
 )
 
 
-@pytest.mark.xfail(strict=True, reason="routers hear of some changes of a queue only")
 def test_shortest_queues_are_the_same_however_time_is_stepped():
     fast, exact = simulate(SHORTEST_QUEUES), simulate(SHORTEST_QUEUES, exact_steps=True)
     assert [history(request) for request in fast.requests] == [history(request) for request in exact.requests]
