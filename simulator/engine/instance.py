@@ -169,8 +169,11 @@ def iterations_until(elapsed: int, first: int, growth: int) -> int:
     # The root of the quadratic, in floating point; whole numbers then decide.
     b = 2.0 * first - growth
     n = int((sqrt(b * b + 8.0 * growth * elapsed) - b) / (2.0 * growth))
-    while n * first + growth * (n * (n - 1) // 2) < elapsed:
+    end = n * first + growth * (n * (n - 1) // 2)
+    while end < elapsed:
+        end += first + growth * n
         n += 1
-    while n > 1 and (n - 1) * first + growth * ((n - 1) * (n - 2) // 2) >= elapsed:
+    while end - first - growth * (n - 1) >= elapsed:
         n -= 1
+        end -= first + growth * n
     return n

@@ -112,7 +112,7 @@ def table_of(measured: list[Row]) -> Table:
     table = Table(title="Tokenyard benchmark (CPU seconds)")
     for heading in ("case", "goal"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("requests", "process s", "loop s", "req/s", "events", "x SimPy", "MB"):
+    for heading in ("requests", "process s", "loop s", "req/s", "events", "SimPy us", "x SimPy", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in measured:
         table.add_row(
@@ -123,10 +123,12 @@ def table_of(measured: list[Row]) -> Table:
             f"{row.loop_s:.2f}",
             f"{row.requests / row.loop_s:,.0f}",
             f"{row.events / row.requests:.2f}",
+            f"{row.bare_s / row.events * 1e6:.2f}",
             f"{row.loop_s / row.bare_s:.1f}",
             f"{row.peak_mb:.0f}",
         )
     table.caption = "process: the whole command; loop, req/s: the simulation alone; events: SimPy events a request;"
+    table.caption += " SimPy us: what a bare SimPy event cost meanwhile;"
     table.caption += " x SimPy: loop over bare SimPy running that many events; MB: peak memory"
     return table
 

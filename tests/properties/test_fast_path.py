@@ -1,6 +1,5 @@
 """The fast path gives what stepping every iteration gives, to the last bit: time is whole picoseconds."""
 
-import pytest
 from hypothesis import example, given, settings
 from support.worlds import (
     ITERATION_PS,
