@@ -31,9 +31,13 @@ class InterTokenLatencies:
     def __init__(self, ledgers: Sequence[Ledger]) -> None:
         runs = np.concatenate([ledger.runs() for ledger in ledgers])
         runs = runs[runs[:, 4] > 0]
-        self._gaps = _Gaps(runs[:, 1], runs[:, 2], runs[:, 3], runs[:, 4])
+        gaps = self._gaps = _Gaps(*(np.ascontiguousarray(runs[:, column]) for column in (1, 2, 3, 4)))
         self._added, self._removed = _pauses(ledgers)
-        self.count = int((self._gaps.length * self._gaps.weight).sum()) + len(self._added) - len(self._removed)
+        numbers = gaps.length * gaps.weight
+        self.count = int(numbers.sum()) + len(self._added) - len(self._removed)
+        self._last = gaps.first + gaps.growth * (gaps.length - 1)
+        # How many gaps belong to runs that begin, and that end, at or below a value: bounds for any order statistic.
+        self._begun, self._ended = _running_total(gaps.first, numbers), _running_total(self._last, numbers)
 
     def mean(self) -> float:
         """Return the mean gap in ps; NaN without any."""
@@ -54,47 +58,43 @@ class InterTokenLatencies:
         low = self._order_statistic(lower)
         if rank == lower:
             return float(low)
-        if self._at_most(low) > lower + 1:
-            return float(low)
-        # A duration that pauses replaced is no gap, so the next value counts only if nothing was replaced.
-        high = self._order_statistic(lower + 1) if len(self._removed) else self._next_above(low)
-        return low + (high - low) * (rank - lower)
-
-    def _at_most(self, value: int) -> int:
-        pauses = int((self._added <= value).sum() - (self._removed <= value).sum())
-        return _count_at_most(self._gaps, value) + pauses
-
-    def _next_above(self, value: int) -> int:
-        """Return the smallest gap above a value; there is one."""
-        gaps = self._gaps
-        steps = np.where(gaps.growth > 0, (value - gaps.first) // np.maximum(gaps.growth, 1) + 1, 0)
-        following = gaps.first + gaps.growth * np.maximum(steps, 0)
-        exists = (following > value) & (steps < gaps.length)
-        return int(min(following[exists].min(initial=2**62), self._added[self._added > value].min(initial=2**62)))
+        return low + (self._order_statistic(lower + 1) - low) * (rank - lower)
 
     def _order_statistic(self, rank: int) -> int:
         """Return the gap with ``rank`` smaller or equal ones before it in sorted order."""
-        gaps, added, removed = self._gaps, self._added, self._removed
-        last = gaps.first + gaps.growth * (gaps.length - 1)
-        low = int(min(gaps.first.min(initial=2**62), added.min(initial=2**62)))
-        high = int(max(last.max(initial=0), added.max(initial=0)))
-        below = 0  # gaps known to be at most `low - 1`
-        # Bisection for the smallest value with more than `rank` gaps at or below it. Runs that lie wholly on one side
-        # of the bracket leave the search, so that it costs a few passes over the runs rather than forty.
+        low, high = self._bracket(rank)
+        # Of the runs, only those that reach into the bracket are searched: a few of very many.
+        under, over = self._last < low, self._gaps.first > high
+        below = int((self._gaps.length * self._gaps.weight)[under].sum())
+        gaps = _Gaps(*(column[~(under | over)] for column in self._gaps))
         while low < high:
             middle = (low + high) // 2
             at_most = below + _count_at_most(gaps, middle)
-            at_most += int((added <= middle).sum() - (removed <= middle).sum())
+            at_most += int((self._added <= middle).sum() - (self._removed <= middle).sum())
             if at_most > rank:
                 high = middle
             else:
                 low = middle + 1
-            under, over = last < low, gaps.first > high
-            if (gone := under | over).any():
-                below += int((gaps.length * gaps.weight)[under].sum())
-                keep = ~gone
-                gaps, last = _Gaps(*(column[keep] for column in gaps)), last[keep]
         return low
+
+    def _bracket(self, rank: int) -> tuple[int, int]:
+        """Return two values that have the order statistic between them."""
+        values, totals = self._begun
+        # Pauses could add gaps below any value, and take away gaps below any value.
+        index = int(np.searchsorted(totals, rank - len(self._added), side="right"))
+        low = int(values[index]) if rank >= len(self._added) and index < len(values) else self._least()
+        values, totals = self._ended
+        index = int(np.searchsorted(totals, rank + len(self._removed), side="right"))
+        most = int(max(self._last.max(initial=0), self._added.max(initial=0)))
+        return low, int(values[index]) if index < len(values) else most
+
+    def _least(self) -> int:
+        return int(min(self._gaps.first.min(initial=2**62), self._added.min(initial=2**62)))
+
+
+def _running_total(values: Int, numbers: Int) -> tuple[Int, Int]:
+    order = np.argsort(values)
+    return values[order], np.cumsum(numbers[order])
 
 
 def _count_at_most(gaps: _Gaps, value: int) -> int:

@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trace", type=Path, help="the real Azure conversation CSV instead of the fitted one")
     arguments = parser.parse_args()
-    console = Console(width=130)
+    console = Console(width=150)
     measured = rows(Console(stderr=True), arguments.trace and arguments.trace.resolve())
     console.print(table_of(measured))
     for line in verdicts(measured):
