@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from simulator.core import Request
+from simulator.core import InputError, Request
 from simulator.engine.decode_set import DecodeSet
 from simulator.engine.kv_pool import KVPool
 from simulator.engine.ledger import Ledger
@@ -23,6 +23,9 @@ class EngineCore:
         # The last token of an output is never written to the cache.
         self.most_tokens = min(max_model_len, kv.total * kv.block_size + 1)
         self.decodes = DecodeSet(kv.block_size, ledger.add_span)
+        if not hasattr(scheduler, "queue"):
+            hint = "set self.queue in its constructor to the container of waiting requests"
+            raise InputError(f"scheduler {type(scheduler).__name__} has no queue", hint=hint)
         kv.decodes = self.decodes
         scheduler.kv = kv
         scheduler.decodes = self.decodes

@@ -4,14 +4,14 @@ from itertools import pairwise
 
 import pytest
 
-from simulator.core import Request
+from simulator.core import InputError, Request
 from simulator.cost.base import FixedCost
 from simulator.engine.clock import ARRIVE, Clock, Moment
 from simulator.engine.core import EngineCore
 from simulator.engine.instance import Instance
 from simulator.engine.kv_pool import CountingPool
 from simulator.engine.ledger import Ledger
-from simulator.engine.scheduler import FOREVER
+from simulator.engine.scheduler import FOREVER, Plan, Scheduler
 from simulator.scheduling.vllm import VLLM
 
 STEP = 10**9
@@ -107,3 +107,16 @@ def test_the_horizon_changes_no_outcome_of_a_policy_without_slices(longest, bloc
         return [Request(index, 0, 10, 29) for index in range(4)]
 
     assert run(longest, requests(), blocks=blocks)[1] == run(1, requests(), blocks=blocks, exact_steps=True)[1]
+
+
+def test_a_policy_without_a_queue_is_told_so():
+    class Queueless(Scheduler):
+        def add(self, request): ...
+
+        def plan(self):
+            return Plan()
+
+        def finished(self, request): ...
+
+    with pytest.raises(InputError, match=r"scheduler Queueless has no queue \(set self.queue"):
+        EngineCore(CountingPool(10, 4, reuse=True), Queueless(), Ledger(), 100)
