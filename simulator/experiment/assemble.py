@@ -6,14 +6,18 @@ from typing import Any
 from simulator.cluster.cluster import Server
 from simulator.cluster.registry import ROUTERS
 from simulator.cluster.router import Router
-from simulator.core import InputError
+from simulator.core import InputError, to_ps
+from simulator.cost.build import build_cost, in_blocks
+from simulator.cost.iteration import IterationCost
 from simulator.cost.kv_memory import kv_blocks
-from simulator.cost.roofline import RooflineCost
+from simulator.cost.parallelism import Parallelism
+from simulator.cost.terms import Seen
 from simulator.engine.core import EngineCore
 from simulator.engine.kv_pool import CountingPool, KVPool
-from simulator.engine.ledger import Ledger
+from simulator.engine.ledger import RUN_COLUMNS, Ledger
 from simulator.engine.prefix_pool import PrefixPool
 from simulator.experiment.schema import Experiment, InstanceSpec
+from simulator.hardware.engine_profile import load_engine
 from simulator.hardware.registry import load_profile
 from simulator.model.registry import load_model
 from simulator.model.transformer import Transformer
@@ -29,14 +33,36 @@ class Assembly:
     router: Router
     gpus: int
     kinds: list[dict[str, Any]]
-    coverage: dict[str, Any]
+    costs: list[IterationCost]
+
+    def coverage(self, longest: int) -> dict[str, Any]:
+        """Return, by kind, what its times rest on and where the run went beyond what was measured.
+
+        ``longest``: tokens of the longest request, prompt and output.
+        """
+        return {
+            kind["name"]: cost.coverage(_seen([s for s in self.servers if s.cost is cost], longest))
+            for kind, cost in zip(self.kinds, self.costs, strict=True)
+        }
+
+
+def _seen(servers: list[Server], longest: int) -> Seen:
+    """Return the largest iterations of some servers, from their ledgers."""
+    tokens = requests = 0
+    for server in servers:
+        runs = server.core.ledger.runs()
+        if len(runs):
+            columns = dict(zip(RUN_COLUMNS, runs.T, strict=True))
+            tokens = max(tokens, int((columns["decodes"] + columns["prefill_tokens"]).max()))
+            requests = max(requests, int((columns["decodes"] + columns["prefills"]).max()))
+    return Seen(tokens, requests, longest)
 
 
 def assemble(config: Experiment, workload: Workload) -> Assembly:
     """Return everything of a run but its clock; InputError names the key of what does not fit together."""
     model = load_model(config.model)
     servers: list[Server] = []
-    kinds, coverage = [], {}
+    kinds, costs = [], []
     for position, spec in enumerate(config.cluster.instances):
         try:
             kind = _Kind(spec, model, shares_prefixes=workload.prefix is not None)
@@ -45,22 +71,33 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
             raise InputError(error.message, where=error.where or where, hint=error.hint) from None
         servers += [kind.server() for _ in range(spec.count)]
         kinds.append(kind.describe(position))
-        coverage[kinds[-1]["name"]] = kind.cost.coverage()
+        costs.append(kind.cost)
     router = ROUTERS.make(config.cluster.router.name, config.cluster.router.params)
-    gpus = sum(spec.count * spec.tensor_parallel for spec in config.cluster.instances)
-    return Assembly(servers, router, gpus, kinds, coverage)
+    gpus = sum(spec.count * spec.tensor_parallel * spec.pipeline_parallel for spec in config.cluster.instances)
+    return Assembly(servers, router, gpus, kinds, costs)
 
 
 class _Kind:
     """One kind of instance: what its servers share (the cost model) and how to make one."""
 
     def __init__(self, spec: InstanceSpec, model: Transformer, *, shares_prefixes: bool) -> None:
-        profile = load_profile(spec.hardware)
-        self.spec = spec
+        profile, engine = load_profile(spec.hardware), load_engine(spec.engine.name)
+        build = engine.build(spec.engine.version, _chosen(spec.engine.async_scheduling))
+        model = model.with_precision(spec.quantization, spec.kv_cache_dtype)
+        experts = spec.tensor_parallel if spec.expert_parallel else 1
+        self.parallel = Parallelism(spec.tensor_parallel, spec.pipeline_parallel, experts)
+        self.spec, self.build = spec, build
         self.profile = profile.name
-        self.cost = RooflineCost(model, profile, spec.tensor_parallel)
+        self.engine = f"{engine.name} ({build.name})"
+        self.block_size = engine.block_size if spec.block_size == "auto" else spec.block_size
+        self.host = build.host if spec.engine.server else build.in_process
+        self.cost = build_cost(model, profile, engine, build, self.host, self.parallel)
+        blocks = any(in_blocks(model, kind) for kind in model.kinds)
+        self.intake_ps = to_ps(self.host.intake + (self.host.block_intake if blocks else 0.0))
         if spec.kv_blocks == "auto":
-            self.blocks = kv_blocks(model, profile, spec.tensor_parallel, spec.block_size, spec.gpu_memory_utilization)
+            share = spec.gpu_memory_utilization
+            share = engine.gpu_memory_utilization if share == "auto" else share
+            self.blocks = kv_blocks(model, profile, engine, build, self.parallel, self.block_size, share)
         else:
             self.blocks = spec.kv_blocks
         self.max_model_len = model.max_model_len if spec.max_model_len == "auto" else spec.max_model_len
@@ -70,24 +107,32 @@ class _Kind:
         """Return a new server of this kind."""
         spec, kv = self.spec, self._pool()
         scheduler = SCHEDULERS.make(spec.scheduler.name, spec.scheduler.params)
-        return Server(EngineCore(kv, scheduler, Ledger(), self.max_model_len), self.cost)
+        core = EngineCore(kv, scheduler, Ledger(), self.max_model_len)
+        return Server(core, self.cost, self.build.admission_lag, self.intake_ps)
 
     def _pool(self) -> KVPool:
         # Without common prefixes no block is ever found by its content, and counting is exact.
         if self._by_content:
-            return PrefixPool(self.blocks, self.spec.block_size)
-        return CountingPool(self.blocks, self.spec.block_size, reuse=self.spec.prefix_caching)
+            return PrefixPool(self.blocks, self.block_size)
+        return CountingPool(self.blocks, self.block_size, reuse=self.spec.prefix_caching)
 
     def describe(self, position: int) -> dict[str, Any]:
         """Return this kind's line in the results."""
         spec = self.spec
         return {
-            "name": f"{position}: {self.profile} x{spec.tensor_parallel} {spec.scheduler.name}",
+            "name": f"{position}: {self.profile} x{self.parallel.gpus} {spec.scheduler.name}",
             "count": spec.count,
             "hardware": self.profile,
+            "engine": self.engine,
             "tensor_parallel": spec.tensor_parallel,
+            "pipeline_parallel": spec.pipeline_parallel,
+            "expert_parallel": self.parallel.expert,
             "scheduler": spec.scheduler.name,
             "kv_blocks": self.blocks,
-            "block_size": spec.block_size,
+            "block_size": self.block_size,
             "max_model_len": self.max_model_len,
         }
+
+
+def _chosen(switch: bool | str) -> bool | None:
+    return switch if isinstance(switch, bool) else None

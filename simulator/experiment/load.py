@@ -13,10 +13,10 @@ from typing import Any
 
 from simulator.core.errors import InputError
 from simulator.core.yaml_source import KeyPath, YamlSource, dump_yaml, read_yaml
+from simulator.experiment.checking import validate
 from simulator.experiment.named import looks_like_path
 from simulator.experiment.overrides import override, parse_set
 from simulator.experiment.schema import Experiment
-from simulator.experiment.validation import validate
 from simulator.workload.traces import fitted_names, resolve
 
 # The keys whose values may be paths, wherever they stand, overrides included.

@@ -84,6 +84,23 @@ def known_hardware(value: Any) -> Any:
     return _known("hardware", value, known_profiles())
 
 
+def known_engine(value: Any) -> Any:
+    """Return an engine profile's name or path; an unknown name is an error with the nearest known one."""
+    from simulator.hardware.engine_profile import known_engines
+
+    return _known("engine", value, known_engines())
+
+
+def scheduler_of(engine: str) -> str:
+    """Return the name of an engine's own scheduler; that of vLLM where the engine is not known (it is refused then)."""
+    from simulator.hardware.engine_profile import load_engine
+
+    try:
+        return load_engine(engine).scheduler
+    except InputError:
+        return "vllm"
+
+
 def _known(kind: str, value: Any, names: list[str]) -> Any:
     if isinstance(value, str) and value not in names and not looks_like_path(value):
         raise problem(unknown(kind, value, names))

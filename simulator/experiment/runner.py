@@ -101,7 +101,7 @@ def _run(
         "offered_rate": _offered_rate(workload),
         "workload": {"name": workload.name, "requests": len(workload), "source": workload.source},
         "cluster": _describe(config.cluster.router.name, assembly),
-        "coverage": assembly.coverage,
+        "coverage": assembly.coverage(int((workload.prompt_tokens + workload.output_tokens).max())),
         "timing": {
             "wall_s": wall,
             "cpu_s": cpu,

@@ -6,10 +6,18 @@ Unknown keys, numbers written as text and values out of range are refused; quant
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from simulator.core.quantity import Duration
-from simulator.experiment.named import Named, Router, Scheduler, known_hardware, known_model
+from simulator.experiment.named import (
+    Named,
+    Router,
+    Scheduler,
+    known_engine,
+    known_hardware,
+    known_model,
+    scheduler_of,
+)
 from simulator.workload.spec import WorkloadSpec
 
 
@@ -37,13 +45,34 @@ CountOrAuto = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
 ]
 Fraction = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+FractionOrAuto = Fraction | Literal["auto"]
 Switch = Annotated[bool, Field(strict=True)]
+SwitchOrAuto = Annotated[bool, Field(strict=True)] | Literal["auto"]
 
 
 class Strict(BaseModel):
     """A section of the YAML: no key beyond those listed, and no change once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineSpec(Strict):
+    """Which serving engine an instance runs."""
+
+    name: Annotated[str, BeforeValidator(known_engine)] = Field(
+        "vllm", description="an engine profile's name or the path of its YAML"
+    )
+    version: Annotated[str, Field(strict=True)] | None = Field(
+        None, description="its version, such as '0.12.0'; none: the newest that was measured"
+    )
+    server: Switch = Field(True, description="behind its HTTP server; false: requests are handed to it in process")
+    async_scheduling: SwitchOrAuto = Field(
+        "auto", description="decide on an iteration while the one before runs; auto: as that version does by default"
+    )
+
+
+def _engine(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
 
 
 class InstanceSpec(Strict):
@@ -54,12 +83,40 @@ class InstanceSpec(Strict):
         description="a hardware profile's name (tokenyard profiles) or the path of a profile YAML"
     )
     tensor_parallel: Count = Field(1, description="GPUs an instance spreads each layer over")
-    scheduler: Scheduler = Field(Named(name="vllm"), description="the policy that decides each iteration")
+    pipeline_parallel: Count = Field(1, description="stages of layers, on tensor_parallel GPUs each")
+    expert_parallel: Switch = Field(False, description="whole experts on each GPU instead of a share of every expert")
+    engine: Annotated[EngineSpec, BeforeValidator(_engine)] = Field(
+        EngineSpec(), description="the serving engine: its kernels, host cost and memory rules"
+    )
+    scheduler: Scheduler = Field(
+        Named(name="vllm"), description="the policy that decides each iteration; default: the engine's own"
+    )
+    quantization: Annotated[str, Field(strict=True)] | None = Field(
+        None, description="format of the weights: fp8, fp8_block, int8, w4a16, nvfp4, mxfp4; none: the checkpoint's"
+    )
+    kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "int8"] = Field(
+        "auto", description="format of the KV cache; auto: the checkpoint's, else 16 bit"
+    )
     kv_blocks: CountOrAuto = Field("auto", description="KV cache blocks; auto: what fits in memory")
-    block_size: Count = Field(16, description="tokens a KV cache block holds")
-    gpu_memory_utilization: Fraction = Field(0.9, description="share of the GPU's memory the engine may use")
+    block_size: CountOrAuto = Field("auto", description="tokens a KV cache block holds; auto: the engine's default")
+    gpu_memory_utilization: FractionOrAuto = Field(
+        "auto", description="share of the GPU's memory the engine may use; auto: the engine's default"
+    )
     max_model_len: CountOrAuto = Field("auto", description="longest prompt plus output in tokens; auto: the model's")
     prefix_caching: Switch = Field(True, description="keep finished prompts' KV blocks for requests that start alike")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scheduler_of_engine(cls, values: Any) -> Any:
+        """Name the engine's own scheduler where none is named."""
+        if not isinstance(values, dict):
+            return values
+        engine = values.get("engine")
+        name = engine.get("name") if isinstance(engine, dict) else engine
+        choice = values.get("scheduler", {})
+        if not isinstance(name, str) or name == "vllm" or not isinstance(choice, dict) or "name" in choice:
+            return values
+        return values | {"scheduler": {"name": scheduler_of(name), **choice}}
 
 
 class ClusterSpec(Strict):

@@ -1,0 +1,67 @@
+"""From a model, a GPU, an engine's build and a split to a cost model."""
+
+from simulator.core import InputError
+from simulator.cost.iteration import IterationCost, LayerCosts
+from simulator.cost.kernel_terms import KernelTerms
+from simulator.cost.layer_terms import LayerTerms, measured_layers
+from simulator.cost.parallelism import Parallelism
+from simulator.cost.terms import Terms
+from simulator.hardware.engine_profile import Build, EngineProfile, Host
+from simulator.hardware.profile import Profile
+from simulator.hardware.tables import Tables
+from simulator.model import Experts, LayerKind, Transformer
+
+
+def build_cost(
+    model: Transformer, profile: Profile, engine: EngineProfile, build: Build, host: Host, parallel: Parallelism
+) -> IterationCost:
+    """Return what iterations of one instance cost; InputError where the model or the GPUs do not split that way.
+
+    ``host`` is the build's, behind its server or in process.
+    """
+    model.check_split(parallel.tensor, parallel.expert, parallel.pipeline)
+    if parallel.tensor > 1 and (profile.allreduce is None or parallel.tensor > profile.allreduce.most_gpus):
+        most = 1 if profile.allreduce is None else profile.allreduce.most_gpus
+        raise InputError(
+            f"tensor_parallel {parallel.tensor}: all-reduces of {profile.name} were measured on up to {most} GPUs"
+        )
+    terms = _terms(model, profile, engine, build, parallel)
+    provenance = {f"hardware {key}": text for key, text in profile.provenance.items()}
+    provenance |= {f"engine {engine.name} {build.name} {key}": text for key, text in build.provenance.items()}
+    return IterationCost(terms, host, build.captured, provenance, layer_costs(model, host))
+
+
+def layer_costs(model: Transformer, host: Host) -> LayerCosts:
+    """Return what the host spends on layers with experts and on layers with weights in fp8 blocks."""
+    experts = sum(kind.count for kind in model.kinds if isinstance(kind.mlp, Experts))
+    blocks = sum(kind.count for kind in model.kinds if in_blocks(model, kind))
+    return LayerCosts(experts * host.expert_layer + blocks * host.block_layer, blocks * host.block_chunk)
+
+
+def in_blocks(model: Transformer, kind: LayerKind) -> bool:
+    """Tell whether a layer's attention projections or experts are fp8 in blocks."""
+    precision = model.precision_of(kind)
+    return "fp8_block" in (
+        precision.attention,
+        precision.experts if isinstance(kind.mlp, Experts) else precision.linear,
+    )
+
+
+def _terms(model: Transformer, profile: Profile, engine: EngineProfile, build: Build, parallel: Parallelism) -> Terms:
+    layers = measured_layers(profile.tables, model, parallel.tensor)
+    if layers is not None and parallel.expert == 1:
+        return LayerTerms(model, profile, parallel, *layers)
+    return KernelTerms(
+        model,
+        profile,
+        parallel,
+        kernel_library(profile.tables, engine.kernels),
+        captured=build.captured,
+        captured_libraries=[name for name in profile.tables.libraries() if profile.tables.measured(name, "gemm")],
+    )
+
+
+def kernel_library(tables: Tables, kernels: str) -> str | None:
+    """Return the library of single kernels of an engine, of its newest version measured; None without any."""
+    measured = [name for name in tables.libraries() if name.startswith(f"{kernels}-") and tables.measured(name, "gemm")]
+    return max(measured, default=None)

@@ -1,0 +1,76 @@
+"""Mixture-of-experts layers: routed experts by number of tokens, from measured tables or an expected roofline."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.hardware.grid import Grid
+from simulator.hardware.profile import Profile
+from simulator.model import WEIGHT_BYTES, Dtype, Experts
+
+Float = NDArray[np.float64]
+# How unevenly tokens choose experts: the measured tables come balanced and with power laws of these exponents.
+SKEW = "power_law_1.2"
+
+
+class ExpertTimes:
+    """Seconds of the routed experts of one layer on one GPU, by number of tokens in the iteration."""
+
+    def __init__(self, profile: Profile, library: str | None, tensor_parallel: int, expert_parallel: int) -> None:
+        self._profile = profile
+        self._library = library
+        self._tp = tensor_parallel
+        self._ep = expert_parallel
+        self.note = ""
+
+    def seconds(self, hidden: int, experts: Experts, dtype: Dtype, tokens: Float) -> Float:
+        """Return seconds for each number of tokens: the products, the routing's permutation, the activation."""
+        grid, scale, note = self._find(hidden, experts, dtype)
+        if grid is None:
+            self.note = "roofline over the experts expected to be chosen"
+            return self._roofline(hidden, experts, dtype, tokens)
+        self.note = f"measured ({grid.library}){note}"
+        last = grid.axes[0].knots[-1]
+        return np.asarray(scale * grid.at(tokens) * np.maximum(tokens / last, 1.0))
+
+    def _find(self, hidden: int, experts: Experts, dtype: Dtype) -> tuple[Grid | None, float, str]:
+        if self._library is None:
+            return None, 1.0, ""
+        same = list(
+            self._profile.tables.find(
+                self._library,
+                "moe",
+                dtype=dtype,
+                hidden=hidden,
+                inter=experts.ffn,
+                topk=experts.top_k,
+                experts=experts.count,
+            )
+        )
+        exact = _split(same, self._tp, self._ep)
+        if exact is not None:
+            return exact, 1.0, ""
+        # An expert's columns split over more GPUs than measured: the same number of GPUs holding whole experts reads as
+        # many weights each.
+        whole = _split(same, 1, self._tp * self._ep)
+        if whole is not None:
+            return whole, 1.0, f", {self._tp * self._ep} GPUs as expert parallel"
+        return None, 1.0, ""
+
+    def _roofline(self, hidden: int, experts: Experts, dtype: Dtype, tokens: Float) -> Float:
+        matrices = 3 if experts.gated else 2
+        weights = matrices * hidden * experts.ffn / self._tp
+        held = experts.count / self._ep
+        chosen = held * (1 - (1 - experts.top_k / experts.count) ** tokens)
+        rows = tokens * experts.top_k / self._ep
+        flops = 2 * rows * weights
+        moved = WEIGHT_BYTES[dtype] * chosen * weights + 2.0 * rows * (2 * hidden + 2 * experts.ffn / self._tp)
+        return self._profile.gemm.table(flops, moved)
+
+
+def _split(grids: Iterable[Grid], tensor_parallel: int, expert_parallel: int) -> Grid | None:
+    """Return the grid of this split with the assumed skew, or with any other where that was not measured."""
+    fitting = [g for g in grids if g.attributes["tp"] == tensor_parallel and g.attributes["ep"] == expert_parallel]
+    skewed = [grid for grid in fitting if grid.attributes["distribution"] == SKEW]
+    return next(iter(skewed or fitting), None)

@@ -1,0 +1,79 @@
+"""Matrix products of a layer by number of tokens: from measured tables where they fit, else from the roofline."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.hardware.grid import Grid
+from simulator.hardware.profile import Profile
+from simulator.hardware.tables import Tables
+from simulator.model import Linear
+
+Float = NDArray[np.float64]
+_ACTIVATION_BYTES = {"fp8": 1.0, "fp8_block": 1.0, "int8": 1.0}
+_COMPUTE_GAIN = {"fp8": 2.0, "fp8_block": 2.0, "int8": 2.0}  # over 16 bit on the same tensor cores
+
+
+class LinearTimes:
+    """Seconds of matrix products on one GPU with the kernels of one library.
+
+    ``notes`` says, for each that was asked for, what its time rests on.
+    """
+
+    def __init__(self, profile: Profile, library: str | None, captured_libraries: Sequence[str] = ()) -> None:
+        self._profile = profile
+        self._library = library
+        self._captured = captured_libraries
+        self.notes: dict[str, str] = {}
+        self.most_tokens = 0.0  # that a table used here was measured with
+
+    def seconds(self, linear: Linear, tokens: Float, captured: int = 0) -> Float:
+        """Return seconds of one product for each number of tokens.
+
+        Iterations of up to ``captured`` tokens replay a CUDA graph, which hides the launch of kernels that the table
+        timed with it; the fastest of the captured libraries stands for them.
+        """
+        tables = self._profile.tables
+        found = None if self._library is None else _find(tables, self._library, linear.dtype)
+        if found is None:
+            self.notes[f"linear {linear.name} {linear.dtype}"] = "roofline"
+            return self._roofline(linear, tokens)
+        self.most_tokens = float(found.axes[2].knots[-1])
+        seconds = _read(found, linear, tokens)
+        if linear.dtype == "fp8_block" and captured:
+            for library in self._captured:
+                other = _find(tables, library, linear.dtype)
+                if other is not None:
+                    seconds = np.where(tokens <= captured, np.minimum(seconds, _read(other, linear, tokens)), seconds)
+        holes = ~np.isfinite(seconds)
+        if holes.any():
+            seconds = np.where(holes, self._roofline(linear, tokens), seconds)
+            self.notes[f"linear {linear.name} {linear.dtype}"] = f"{self._library}, roofline where it has holes"
+        else:
+            self.notes[f"linear {linear.name} {linear.dtype}"] = f"measured ({self._library})"
+        return seconds
+
+    def _roofline(self, linear: Linear, tokens: Float) -> Float:
+        """The type's own roofline, else the 16-bit one with the bytes of the format and its gain on tensor cores."""
+        each = _ACTIVATION_BYTES.get(linear.dtype, 2.0)
+        moved = each * tokens * linear.inputs + 2.0 * tokens * linear.outputs + linear.weight_bytes
+        flops = 2.0 * tokens * linear.inputs * linear.outputs
+        own = self._profile.roofline(linear.dtype)
+        if own is not None:
+            return own.table(flops, moved)
+        return self._profile.gemm.table(flops / _COMPUTE_GAIN.get(linear.dtype, 1.0), moved)
+
+
+def _find(tables: Tables, library: str, dtype: str) -> Grid | None:
+    return next(iter(tables.find(library, "gemm", dtype=dtype)), None)
+
+
+def _read(grid: Grid, linear: Linear, tokens: Float) -> Float:
+    """Read a product off the table; beyond its edges, time goes with the work."""
+    n, k, m = (axis.knots for axis in grid.axes)
+    seconds = grid.at(float(linear.outputs), float(linear.inputs), tokens)
+    for wanted, knots in ((linear.outputs, n), (linear.inputs, k)):
+        if wanted > knots[-1]:
+            seconds = seconds * (wanted / knots[-1])
+    return np.asarray(seconds * np.maximum(tokens / m[-1], 1.0))
