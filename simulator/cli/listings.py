@@ -1,4 +1,4 @@
-"""``tokenyard policies``, ``models``, ``profiles``: what an experiment can name."""
+"""``tokenyard policies``, ``models``: what an experiment can name."""
 
 from typing import Annotated, Any
 
@@ -29,39 +29,15 @@ def models(json: Json = False) -> None:
 
     Example: tokenyard models
     """
-    from simulator.model.registry import known_models, load_model
+    from simulator.model.describe import describe_model
+    from simulator.model.registry import known_models, known_source, load_model
 
-    rows = [
-        {
-            "name": model.name,
-            "parameters": model.parameters if json else f"{model.parameters / 1e9:.1f}B",
-            "layers": model.layers,
-            "hidden": model.hidden,
-            "heads": model.heads,
-            "kv_heads": model.kv_heads,
-            "max_model_len": model.max_model_len,
-            "kv_bytes_per_token": model.kv_bytes_per_token,
-        }
-        for model in map(load_model, known_models())
-    ]
-    _show("models", rows, ["name", "parameters", "kv_heads", "max_model_len", "kv_bytes_per_token"], json)
-
-
-def profiles(json: Json = False) -> None:
-    """List the hardware profiles known by name.
-
-    An experiment can also give the path of a profile YAML.
-
-    Example: tokenyard profiles
-    """
-    from simulator.hardware.registry import known_profiles, load_profile
-
-    rows: list[dict[str, Any]] = []
-    for profile in map(load_profile, known_profiles()):
-        memory, bandwidth = f"{profile.memory.capacity / 2**30:.0f}GiB", f"{profile.memory.bandwidth / 1e9:.0f}GB/s"
-        rows.append({"name": profile.name, "gpu": profile.gpu, "memory": memory, "bandwidth": bandwidth})
-        rows[-1]["provenance"] = profile.provenance
-    _show("profiles", rows, ["name", "gpu", "memory", "bandwidth"], json)
+    rows = [describe_model(load_model(name)) | {"source": known_source(name)} for name in known_models()]
+    for row in [] if json else rows:
+        row["size"], row["active"] = (f"{row[key] / 1e9:.1f}B" for key in ("parameters", "active_parameters"))
+        row["experts"] = f"{row['top_k']} of {row['experts']}" if row["experts"] else ""
+        row["KV/token"] = f"{row['kv_bytes_per_token'] / 1024:.0f}KiB"
+    _show("models", rows, ["name", "size", "active", "experts", "weights", "KV/token"], json)
 
 
 def _show(what: str, rows: list[dict[str, Any]], columns: list[str], json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from simulator import __version__
-from simulator.cli import listings, run, schema, traces, validate
+from simulator.cli import listings, profiles, run, schema, traces, validate
 
 app = typer.Typer(
     name="tokenyard",
@@ -48,7 +48,7 @@ app.command("run")(run.run)
 app.command("schema")(schema.schema)
 app.command("policies")(listings.policies)
 app.command("models")(listings.models)
-app.command("profiles")(listings.profiles)
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(traces.app, name="traces")
 app.add_typer(validate.app, name="validate")
 

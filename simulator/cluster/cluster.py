@@ -18,10 +18,15 @@ from simulator.workload.table import Workload
 
 
 class Server(NamedTuple):
-    """An engine and what its iterations cost: everything of an instance but the clock."""
+    """An engine and what its iterations cost: everything of an instance but the clock.
+
+    ``admission_lag`` and ``intake_ps`` are an ``Instance``'s.
+    """
 
     core: EngineCore
     cost: CostModel
+    admission_lag: int = 0
+    intake_ps: int = 0
 
 
 class Cluster:
@@ -47,7 +52,16 @@ class Cluster:
         self.router = router
         router.start(len(servers), rng)
         self.instances = [
-            Instance(self.clock, index, server.core, server.cost, self._ended, exact_steps=exact_steps)
+            Instance(
+                self.clock,
+                index,
+                server.core,
+                server.cost,
+                self._ended,
+                exact_steps=exact_steps,
+                admission_lag=server.admission_lag,
+                intake_ps=server.intake_ps,
+            )
             for index, server in enumerate(servers)
         ]
         if router.wants_queues:

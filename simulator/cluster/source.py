@@ -1,9 +1,9 @@
 """Where requests come from: a workload's arrivals in time, or clients that wait for their answers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from simulator.core import Request, Segment
-from simulator.engine.clock import ARRIVE, SEND, Clock, Moment
+from simulator.engine.clock import ARRIVE, SEND, Alarm, Clock, Moment
 from simulator.workload.table import Workload
 
 _CHUNK = 4096
@@ -42,21 +42,16 @@ class OpenLoop:
     """Sends each request at its arrival time."""
 
     def __init__(self, clock: Clock, requests: Iterator[Request], send: Callable[[Request], None]) -> None:
-        self._clock = clock
-        self._requests = requests
-        self._send = send
-        self._next: Request | None = None
-        self._expect()
+        arriving = self._arrive(requests, send)
+        self._alarm = Alarm(clock, arriving.send)
+        next(arriving, None)
 
-    def _expect(self) -> None:
-        self._next = request = next(self._requests, None)
-        if request is not None:
-            Moment(self._clock, request.arrival, ARRIVE, self._arrive)
-
-    def _arrive(self, _: Moment) -> None:
-        assert self._next is not None
-        self._send(self._next)
-        self._expect()
+    def _arrive(self, requests: Iterator[Request], send: Callable[[Request], None]) -> Generator[None, int, None]:
+        for request in requests:
+            self._alarm.set(request.arrival, ARRIVE)
+            yield
+            send(request)
+        yield  # nobody wakes it again
 
 
 class ClosedLoop:

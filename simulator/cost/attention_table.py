@@ -26,13 +26,15 @@ class AttentionShape:
 class AttentionTable:
     """Seconds of one layer's attention over (batch, length); holes are filled, lengths sorted.
 
-    ``batch`` and ``length`` are the knots; ``seconds`` has shape (batches, lengths). ``note`` says what was scaled.
+    ``batch`` and ``length`` are the knots; ``seconds`` has shape (batches, lengths). ``note`` says what was scaled,
+    ``window`` in which window the prompts of a table were computed.
     """
 
     batch: Float
     length: Float
     seconds: Float
     note: str
+    window: int = 0
 
 
 def find_attention(tables: Tables, library: str, operator: str, shape: AttentionShape) -> AttentionTable | None:
@@ -40,7 +42,7 @@ def find_attention(tables: Tables, library: str, operator: str, shape: Attention
 
     Tried in this order: the shape itself; its KV heads in groups (32 of 32 heads over a batch of 1 are 8 of 8 over a
     batch of 4: each head's work is its own); heads between two measured numbers; another head size, by the ratio of
-    bytes; no window, with the context cut at it.
+    bytes; no window: decodes with the context cut at it, prompts for as many pairs of tokens as it leaves.
     """
     measured = [row for row in tables.measured(library, operator) if row["kv_dtype"] == shape.kv_dtype]
     if operator == "prefill_attention":
@@ -60,15 +62,19 @@ class _Search:
     def with_window(self, shape: AttentionShape) -> AttentionTable | None:
         same = [row for row in self._measured if row["window"] == shape.window]
         if same and (found := self._with_dim(same, shape)) is not None:
-            return found
+            return replace(found, window=shape.window)
         if not shape.window:
             return None
         full = self.with_window(replace(shape, window=0))
         if full is None:
             return None
-        capped = np.minimum(full.length, shape.window)
-        seconds = np.column_stack([[np.interp(at, full.length, row) for row in full.seconds] for at in capped])
-        return replace(full, seconds=seconds, note=_and(full.note, f"window {shape.window} as a context cut there"))
+        if self._operator == "prefill_attention":
+            return replace(full, note=_and(full.note, f"window {shape.window} as shorter prompts without one"))
+        length = np.union1d(full.length, [shape.window])
+        seconds = np.array([np.interp(np.minimum(length, shape.window), full.length, row) for row in full.seconds])
+        return replace(
+            full, length=length, seconds=seconds, note=_and(full.note, f"window {shape.window} as a context cut there")
+        )
 
     def _with_dim(self, rows: list[Mapping[str, Attribute]], shape: AttentionShape) -> AttentionTable | None:
         dims = sorted({int(row["head_dim"]) for row in rows}, key=lambda dim: abs(np.log(dim / shape.head_dim)))
@@ -119,32 +125,29 @@ class _Search:
 def filled(batch: Float, length: Float, measured: Float, *, quadratic: bool) -> AttentionTable | None:
     """Fill a table's holes along length; None when no batch was measured at two lengths.
 
-    Large batches of long sequences did not fit in memory when they were measured. Beyond the last measured length time
-    grows with the tokens read, or, if ``quadratic``, with their square. Batches without two lengths are left out.
+    Large batches of long sequences did not fit in memory when they were measured. Beyond a batch's last measured length
+    time grows as that of the next smaller batch, times the ratio of both; the smallest's with the tokens read, or, if
+    ``quadratic``, with their square. Batches without two lengths are left out.
     """
     keep = np.isfinite(measured).sum(axis=1) >= 2
     if not keep.any():
         return None
-    seconds = measured[keep].astype(np.float64)
-    for row in seconds:
-        row[:] = _extended(length, row, np.flatnonzero(np.isfinite(row)), quadratic)
-    # More context never takes less time: where a table says so it is noise, and a run of decodes must not get faster.
-    return AttentionTable(batch[keep], length, np.maximum.accumulate(seconds, axis=1), "")
-
-
-def _extended(length: Float, row: Float, known: NDArray[np.intp], quadratic: bool) -> Float:
-    """Return a row with holes filled: between knots straight, beyond the last as the last two go on."""
-    filled = np.interp(length, length[known], row[known])
-    last, before = known[-1], known[-2]
-    beyond = np.arange(len(length)) > last
-    work = length**2 if quadratic else length
-    slope = max(0.0, (row[last] - row[before]) / (work[last] - work[before]))
-    filled[beyond] = row[last] + slope * (work[beyond] - work[last])
-    return filled
-
-
-def _along(length: Float, seconds: Float, at: float) -> Float:
-    return np.array([np.interp(at, length, row) for row in seconds])
+    batch, seconds = batch[keep], measured[keep].astype(np.float64)
+    for index, row in enumerate(seconds):
+        known = np.flatnonzero(np.isfinite(row))
+        last = known[-1]
+        if index:
+            # Its own last two lengths are too near its launch to tell what a token costs.
+            smaller = seconds[index - 1]
+            growth = batch[index] / batch[index - 1] * (smaller - smaller[last])
+        else:
+            work = length**2 if quadratic else length
+            growth = (row[last] - row[known[-2]]) / (work[last] - work[known[-2]]) * (work - work[last])
+        between = np.interp(length, length[known], row[known])
+        beyond = np.arange(len(length)) > last
+        # More context never takes less time: where a table says so it is noise, and no run of decodes may get faster.
+        row[:] = np.maximum.accumulate(np.where(beyond, between + growth, between))
+    return AttentionTable(batch, length, seconds, "")
 
 
 def _and(note: str, more: str) -> str:

@@ -1,5 +1,7 @@
 """From a model, a GPU, an engine's build and a split to a cost model."""
 
+from re import findall
+
 from simulator.core import InputError
 from simulator.cost.iteration import IterationCost, LayerCosts
 from simulator.cost.kernel_terms import KernelTerms
@@ -35,7 +37,10 @@ def layer_costs(model: Transformer, host: Host) -> LayerCosts:
     """Return what the host spends on layers with experts and on layers with weights in fp8 blocks."""
     experts = sum(kind.count for kind in model.kinds if isinstance(kind.mlp, Experts))
     blocks = sum(kind.count for kind in model.kinds if in_blocks(model, kind))
-    return LayerCosts(experts * host.expert_layer + blocks * host.block_layer, blocks * host.block_chunk)
+    return LayerCosts(
+        always=experts * host.expert_layer + blocks * host.block_layer,
+        launched=blocks * host.block_chunk,
+    )
 
 
 def in_blocks(model: Transformer, kind: LayerKind) -> bool:
@@ -64,4 +69,8 @@ def _terms(model: Transformer, profile: Profile, engine: EngineProfile, build: B
 def kernel_library(tables: Tables, kernels: str) -> str | None:
     """Return the library of single kernels of an engine, of its newest version measured; None without any."""
     measured = [name for name in tables.libraries() if name.startswith(f"{kernels}-") and tables.measured(name, "gemm")]
-    return max(measured, default=None)
+    return max(measured, key=_version, default=None)
+
+
+def _version(library: str) -> list[int]:
+    return [int(number) for number in findall(r"\d+", library)]

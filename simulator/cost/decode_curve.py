@@ -41,10 +41,11 @@ class DecodeCurves:
         if batch >= len(self._curves):
             self._curves += [None] * (batch + 1 - len(self._curves))
         times = np.maximum.accumulate(self._seconds(np.full_like(self._knots, batch), self._knots))
-        totals = np.rint(batch * self._knots)
-        slopes = np.rint(PS_PER_S * np.diff(times) / np.diff(totals)).astype(np.int64).tolist()
-        bases = np.rint(PS_PER_S * times).astype(np.int64).tolist()
+        totals = np.rint(batch * self._knots).astype(np.int64)
+        bases = np.rint(PS_PER_S * times).astype(np.int64)
+        # Rounded down, so that time never falls at a knot.
+        slopes = (np.diff(bases) // np.diff(totals)).tolist()
         # Beyond the last knot it goes on as it came; before the first it is flat.
-        segments = ([0, *totals.astype(np.int64).tolist()], [bases[0], *bases], [0, *slopes, slopes[-1]])
+        segments = ([0, *totals.tolist()], [int(bases[0]), *bases.tolist()], [0, *slopes, slopes[-1]])
         self._curves[batch] = segments
         return segments

@@ -10,8 +10,11 @@ from simulator.hardware.profile import Profile
 from simulator.model import WEIGHT_BYTES, Dtype, Experts
 
 Float = NDArray[np.float64]
-# How unevenly tokens choose experts: the measured tables come balanced and with power laws of these exponents.
-SKEW = "power_law_1.2"
+# How unevenly tokens choose among many experts: the tables come balanced and with two power laws. Few large ones
+# are chosen nearly evenly (Mixtral, arXiv 2401.04088, section 5).
+_SKEWED, _EVEN, _FEW = "power_law_1.2", "balanced", 16
+# What the tables call weights of four bits that are multiplied in 16.
+_IN_TABLES = {"mxfp4": "w4a16_mxfp4", "w4a16": "int4_wo"}
 
 
 class ExpertTimes:
@@ -41,19 +44,20 @@ class ExpertTimes:
             self._profile.tables.find(
                 self._library,
                 "moe",
-                dtype=dtype,
+                dtype=_IN_TABLES.get(dtype, dtype),
                 hidden=hidden,
                 inter=experts.ffn,
                 topk=experts.top_k,
                 experts=experts.count,
             )
         )
-        exact = _split(same, self._tp, self._ep)
+        distribution = _EVEN if experts.count <= _FEW else _SKEWED
+        exact = _split(same, self._tp, self._ep, distribution)
         if exact is not None:
             return exact, 1.0, ""
         # An expert's columns split over more GPUs than measured: the same number of GPUs holding whole experts reads as
         # many weights each.
-        whole = _split(same, 1, self._tp * self._ep)
+        whole = _split(same, 1, self._tp * self._ep, distribution)
         if whole is not None:
             return whole, 1.0, f", {self._tp * self._ep} GPUs as expert parallel"
         return None, 1.0, ""
@@ -69,8 +73,8 @@ class ExpertTimes:
         return self._profile.gemm.table(flops, moved)
 
 
-def _split(grids: Iterable[Grid], tensor_parallel: int, expert_parallel: int) -> Grid | None:
-    """Return the grid of this split with the assumed skew, or with any other where that was not measured."""
+def _split(grids: Iterable[Grid], tensor_parallel: int, expert_parallel: int, distribution: str) -> Grid | None:
+    """Return the grid of this split with that distribution, or with any other where that was not measured."""
     fitting = [g for g in grids if g.attributes["tp"] == tensor_parallel and g.attributes["ep"] == expert_parallel]
-    skewed = [grid for grid in fitting if grid.attributes["distribution"] == SKEW]
-    return next(iter(skewed or fitting), None)
+    wanted = [grid for grid in fitting if grid.attributes["distribution"] == distribution]
+    return next(iter(wanted or fitting), None)

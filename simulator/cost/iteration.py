@@ -17,7 +17,10 @@ Float = NDArray[np.float64]
 
 
 class LayerCosts(NamedTuple):
-    """Seconds an iteration that a model's layers cost the host: ``always``, and when no graph is replayed."""
+    """Seconds an iteration that a model's layers cost the host.
+
+    ``always``, and ``launched`` more when no graph is replayed.
+    """
 
     always: float = 0.0
     launched: float = 0.0
@@ -43,6 +46,10 @@ class IterationCost(CostModel):
         self._layers = layers
         self._provenance = provenance
         self._curves = DecodeCurves(lambda batch, context: host.decode * terms.decode(batch, context), terms.knots)
+        self._waiting = DecodeCurves(
+            lambda batch, context: self._skew_of(int(batch[0])) * host.decode * terms.decode(batch, context),
+            terms.knots,
+        )
         self._prompt_ps = PS_PER_S * host.prefill
         self._adds_up = terms.adds_up
         self._skews: list[float] = []
@@ -62,11 +69,13 @@ class IterationCost(CostModel):
         attention, slope, left = self._curves.at(requests, context)
         growth = slope * requests
         limit = (left - 1) // requests + 1
-        if self._has_skew and (share := self._skew_of(requests)):
-            # The longest sequence grows with the others: both parts are affine between their own knots.
-            longest, steeper, further = self._curves.at(requests, requests * decodes.longest)
-            attention += round(share * (longest - attention))
-            growth += round(share * (steeper - slope)) * requests
+        if self._has_skew:
+            # The longest sequence grows with the others: both parts are affine between their own knots. Differences of
+            # a curve that holds the share already stay whole picoseconds all along a run.
+            mean, gentler, _ = self._waiting.at(requests, context)
+            longest, steeper, further = self._waiting.at(requests, requests * decodes.longest)
+            attention += longest - mean
+            growth += (steeper - gentler) * requests
             limit = min(limit, (further - 1) // requests + 1)
         first = self._decode_ps[requests] + self._sample_ps[requests] + attention
         if self._has_floor and (floor := self._floor_ps[requests]) > first:

@@ -31,7 +31,7 @@ class LayerAttention:
             decode = find_attention(profile.tables, library, "decode_attention", shape)
             prompt = find_attention(profile.tables, library, "prefill_attention", shape)
         self._decode = None if decode is None else _as_grid(decode)
-        self._prompt = None if prompt is None else PrefillCurve(prompt, shape.window)
+        self._prompt = None if prompt is None else PrefillCurve(prompt)
         self.knots = _ROOFLINE_KNOTS if decode is None else decode.length
         if shape.window:
             self.knots = np.union1d(self.knots, [shape.window])

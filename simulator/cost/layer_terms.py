@@ -45,7 +45,8 @@ class LayerTerms:
         ]
         self._sample = list(tables.find(library, "layer_sequence", model=measured, tp=split))
         self._attention = next(iter(tables.find(library, "layer_attention", model=measured, tp=split)))
-        self._experts = next(iter(tables.find(library, "layer_moe", model=measured, tp=split)), None)
+        experts = next(iter(tables.find(library, "layer_moe", model=measured, tp=split)), None)
+        self._experts = None if experts is None else _without_holes(experts)
         self._profile = profile
         attention = model.kinds[0].attention
         self._kv_heads = attention.kv_heads_each(split) if isinstance(attention, Attention) else 1
@@ -113,11 +114,20 @@ class LayerTerms:
         return found
 
     def _mixed(self, tokens: int, past: float, requests: int, context: float) -> float:
+        """Return seconds of attention; a chunk longer than measured is several of the longest, one after the other."""
         grid = self._attention
-        most, longest = grid.axis("new").knots[-1], grid.axis("past").knots[-1]
-        seconds = float(grid.at(tokens, past, requests, context))
-        # Beyond the table both grow with the work: tokens, and the cached ones before them.
-        return float(self._layers * seconds * max(tokens / most, 1.0) * max(past / longest, 1.0))
+        pieces = max(tokens / grid.axis("new").knots[-1], 1.0)
+        new = tokens / pieces
+        before = past + (tokens - new) / 2
+        # Beyond the table time grows with the cached tokens read, and that of the decodes as theirs alone does.
+        further = max(before / grid.axis("past").knots[-1], 1.0)
+        seconds = further * float(grid.at(new, before, requests, context))
+        if pieces > 1:
+            seconds += further * (pieces - 1) * float(grid.at(new, before, 0.0, 0.0))
+        if requests > grid.axis("decodes").knots[-1] or context > grid.axis("context").knots[-1]:
+            asked = self.decode(np.array(float(requests)), np.array(context))
+            seconds += float(asked) / self._layers - float(grid.at(0.0, 0.0, requests, context))
+        return float(self._layers * seconds)
 
     def _routed(self, grid: Grid, tokens: Float) -> Float:
         """Return seconds of the experts: for each number of tokens, those expected to be chosen."""
@@ -160,6 +170,17 @@ def _same_shape(name: str, model: Transformer) -> bool:
         model.vocab,
         replace(model.precision, kv=other.precision.kv),
     )
+
+
+def _without_holes(experts: Grid) -> Grid:
+    """Return times of experts by (tokens, experts chosen) where few tokens choose more experts than they can.
+
+    Interpolation needs those cells; reading as many weights takes as long for the next larger number of tokens.
+    """
+    seconds = experts.seconds.copy()
+    for row in range(len(seconds) - 2, -1, -1):
+        seconds[row] = np.where(np.isfinite(seconds[row]), seconds[row], seconds[row + 1])
+    return replace(experts, seconds=seconds)
 
 
 def _read(grid: Grid, at: Float) -> Float:

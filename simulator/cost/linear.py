@@ -45,7 +45,7 @@ class LinearTimes:
             for library in self._captured:
                 other = _find(tables, library, linear.dtype)
                 if other is not None:
-                    seconds = np.where(tokens <= captured, np.minimum(seconds, _read(other, linear, tokens)), seconds)
+                    seconds = np.where(tokens <= captured, np.fmin(seconds, _read(other, linear, tokens)), seconds)
         holes = ~np.isfinite(seconds)
         if holes.any():
             seconds = np.where(holes, self._roofline(linear, tokens), seconds)

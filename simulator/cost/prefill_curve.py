@@ -9,13 +9,13 @@ class PrefillCurve:
     """Seconds of one layer's prompt attention, for chunks of ``tokens`` tokens that attend to ``pairs`` in all.
 
     Chunks with cached tokens before them, and several in one iteration, do the work of ``b`` whole prompts of ``s``
-    tokens each: ``b * s`` tokens, and ``b`` times the pairs of a causal prompt of ``s`` (in a window of ``window``
-    tokens, if not 0). A chunk late in a long prompt is thus a share ``b < 1`` of that prompt. Between knots time is a
+    tokens each: ``b * s`` tokens, and ``b`` times the pairs of a causal prompt of ``s`` (in the table's window, if it
+    has one). A chunk late in a long prompt is thus a share ``b < 1`` of that prompt. Between knots time is a
     power law of both.
     """
 
-    def __init__(self, table: AttentionTable, window: int = 0) -> None:
-        self._window = window
+    def __init__(self, table: AttentionTable) -> None:
+        self._window = table.window
         self._launch = float(table.seconds.min())
         self._log_batch = [log(batch) for batch in table.batch.tolist()]
         self._log_length = [log(length) for length in table.length.tolist()]

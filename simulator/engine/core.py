@@ -22,7 +22,9 @@ class EngineCore:
         self.max_model_len = max_model_len
         # The last token of an output is never written to the cache.
         self.most_tokens = min(max_model_len, kv.total * kv.block_size + 1)
-        self.decodes = DecodeSet(kv.block_size, ledger.add_span)
+        self.decodes = DecodeSet(kv.block_size, ledger.add_packed_span)
+        # Requests that ended and of which the policy shall hear later (``hear``); None: it hears at once.
+        self.unheard: list[Request] | None = None
         if not hasattr(scheduler, "queue"):
             hint = "set self.queue in its constructor to the container of waiting requests"
             raise InputError(f"scheduler {type(scheduler).__name__} has no queue", hint=hint)
@@ -31,8 +33,10 @@ class EngineCore:
         scheduler.decodes = self.decodes
 
     def why_not(self, request: Request) -> str:
-        """Return why a request with more than ``most_tokens`` can never be served here."""
+        """Return why a request with more than ``most_tokens``, or too long a prompt, can never be served here."""
         tokens = request.prompt_tokens + request.output_tokens
+        if request.prompt_tokens > self.scheduler.longest_prompt:
+            return f"a prompt of {request.prompt_tokens} tokens exceeds the engine's {self.scheduler.longest_prompt}"
         if tokens > self.max_model_len:
             return f"{tokens} tokens exceed the context limit of {self.max_model_len}"
         return f"needs {self.kv.blocks_for(tokens - 1)} KV blocks, the instance has {self.kv.total}"
@@ -52,29 +56,18 @@ class EngineCore:
                 ending = True
         return total, ending
 
-    def iterations_that_fit(self, most: int, unpaid: int) -> int:
-        """Return after how many decode iterations the next request finishes or memory runs out, ``most`` at most.
+    def iterations_that_fit(self, count: int, unpaid: int) -> int:
+        """Return how many of ``count`` decode iterations, of which nobody finishes before the last, memory allows.
 
         ``unpaid``: 0 if a plan took the blocks of the first one already, 1 if not.
         """
-        decodes, free = self.decodes, self.kv.free
-        # The heap's head may have left the set; then the set itself knows the next finish.
-        last, _, request = decodes.finishes[0]
-        if request.finish_iteration != last or request not in decodes.members:
-            last = decodes.next_finish()
-        count = last - decodes.iteration + 1
-        if count > most:
-            count = most
         growing = count - 1 + unpaid
-        # No member opens more than one block every block_size iterations: mostly there is room for even that.
-        if (growing // decodes.block_size + 1) * len(decodes.members) > free and growing:
-            fits = decodes.iterations_that_fit(decodes.iteration + 1 - unpaid, free, growing)
-            count += fits - growing
-        return count
+        first = self.decodes.iteration + 1 - unpaid
+        return count - growing + self.decodes.iterations_that_fit(first, self.kv.free, growing)
 
     def complete(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
         """Account for an iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
-        finished = self.complete_decodes(1, 0, now)
+        finished = list(self.complete_decodes(1, 0, now))
         last = self.decodes.iteration - 1
         for request in self.complete_chunks(chunks, now):
             self.ledger.add_span(request.index, last, last, 0)
@@ -97,30 +90,41 @@ class EngineCore:
                 if request.generated == request.output_tokens:
                     done.append(request)
                 else:
-                    decodes.add(request)
-                    request.span_start -= 1  # the prompt's last iteration made this token
+                    decodes.add(request, made=1)
         return done
 
-    def complete_decodes(self, iterations: int, unpaid: int, now: int) -> list[Request]:
+    def complete_decodes(self, iterations: int, unpaid: int, now: int) -> Sequence[Request]:
         """Account for decode iterations that ended at a time in ps; return the requests that finished.
 
         The KV blocks of the last ``unpaid`` of them are taken here, those before were taken by a plan.
         """
-        decodes, kv = self.decodes, self.kv
-        decodes.iteration += iterations
-        if unpaid and (blocks := decodes.blocks_needed(decodes.iteration - unpaid, unpaid)):
-            kv.take(blocks)
-        if not decodes.finishes or decodes.finishes[0][0] >= decodes.iteration:
-            return []
+        decodes = self.decodes
+        decodes.iteration = reached = decodes.iteration + iterations
+        if unpaid and (blocks := decodes.blocks_needed(reached - unpaid, unpaid)):
+            self.kv.take(blocks)
+        if decodes.next_finish >= reached:
+            return ()
         finished = decodes.pop_finished()
         for request in finished:
-            request.blocks = -(-request.computed // kv.block_size)
-            request.finished_at = now
-            kv.release(request)
-            self.scheduler.finished(request)
+            request.blocks = -(-request.computed // decodes.block_size)
+            self._finish(request, now)
         return finished
 
     def _finish(self, request: Request, now: int) -> None:
         request.finished_at = now
-        self.kv.release(request)
-        self.scheduler.finished(request)
+        if self.unheard is None:
+            self.kv.release(request)
+            self.scheduler.finished(request)
+        else:
+            self.unheard.append(request)
+
+    def hear(self) -> bool:
+        """Let the policy hear of the requests that ended, and take their blocks back; return whether there was one."""
+        if not self.unheard:
+            return False
+        for request in self.unheard:
+            if request.blocks:  # else the policy took them back itself, in need
+                self.kv.release(request)
+            self.scheduler.finished(request)
+        self.unheard.clear()
+        return True

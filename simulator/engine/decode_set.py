@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
+from typing import Any, Final
 
 from simulator.core import Request
+from simulator.engine.ledger import pack_span
+
+NEVER: Final = 2**62
 
 
 class DecodeSet:
@@ -12,29 +16,34 @@ class DecodeSet:
     Iterations of an instance are numbered; ``iteration`` is the next one to run. A member's context (the KV tokens it
     reads, its new one included) grows by 1 an iteration, so ``context - iteration`` is constant: it is kept as
     ``request.offset``, and sums and maxima over the set stay right without touching its members.
-    ``add_span`` hears, of each member that leaves, in which iterations it made tokens (``Ledger.add_span``).
+    ``next_finish`` is the iteration in which the next member makes its last token, ``NEVER`` without members.
+    ``add_packed_span`` hears, of each member that leaves, in which iterations it made tokens (see ``Ledger``).
     """
 
     __slots__ = (
-        "_add_span",
+        "_add_packed_span",
         "_crossings",
+        "_finishes",
         "_joined",
         "_longest",
+        "_stale",
         "block_size",
-        "finishes",
         "iteration",
         "members",
+        "next_finish",
         "offsets",
     )
 
-    def __init__(self, block_size: int, add_span: Callable[[int, int, int, int], None]) -> None:
-        self._add_span = add_span
+    def __init__(self, block_size: int, add_packed_span: Callable[[bytes], Any]) -> None:
+        self._add_packed_span = add_packed_span
         self.block_size = block_size
         self.iteration = 0
         self.members: dict[Request, None] = {}
         self.offsets = 0  # sum over members of context - iteration
         # By last iteration, then in the order of joining: the order in which an engine hears that they are done.
-        self.finishes: list[tuple[int, int, Request]] = []
+        self._finishes: list[tuple[int, int, Request]] = []
+        self._stale = 0  # how many of these entries are of requests that left before
+        self.next_finish = NEVER
         self._joined = 0
         # A heap by context, kept only once a cost model asks for the longest.
         self._longest: list[tuple[int, Request]] | None = None
@@ -68,18 +77,20 @@ class DecodeSet:
             heappop(heap)
         return 0
 
-    def add(self, request: Request) -> None:
-        """Let a request decode from the next iteration on."""
-        offset = request.computed + 1 - self.iteration
-        request.offset = offset
-        request.span_start = request.joined = self.iteration
-        last = self.iteration + request.output_tokens - request.generated - 1
-        request.finish_iteration = last
+    def add(self, request: Request, made: int = 0) -> None:
+        """Let a request decode from the next iteration on; its last ``made`` (0 or 1) tokens begin its span."""
+        iteration = self.iteration
+        request.offset = offset = request.computed + 1 - iteration
+        request.joined = iteration
+        request.span_start = iteration - made
+        request.finish_iteration = last = iteration + request.output_tokens - request.generated - 1
         self.members[request] = None
         self.offsets += offset
         self._crossings[(1 - offset) % self.block_size] += 1
-        self._joined += 1
-        heappush(self.finishes, (last, self._joined, request))
+        self._joined = joined = self._joined + 1
+        heappush(self._finishes, (last, joined, request))
+        if last < self.next_finish:
+            self.next_finish = last
         if self._longest is not None:
             heappush(self._longest, (-offset, request))
 
@@ -92,33 +103,41 @@ class DecodeSet:
         request.computed = offset + iteration - 1
         request.generated = request.output_tokens - request.finish_iteration + iteration - 1
         if (first := request.span_start) < iteration:
-            self._add_span(request.index, first, iteration - 1, int(first == request.joined))
+            self._add_packed_span(pack_span(request.index, first, iteration - 1, first == request.joined))
+        self._stale += 1
+        self._drop_stale()
 
-    def next_finish(self) -> int:
-        """Return the number of the iteration in which the next member makes its last token; the set is not empty."""
-        heap = self.finishes
-        while True:
+    def _drop_stale(self) -> None:
+        """Let the heap begin with a member's entry, and note its finish."""
+        heap = self._finishes
+        while heap:
             last, _, request = heap[0]
             if request.finish_iteration == last and request in self.members:
-                return last
+                self.next_finish = last
+                return
             heappop(heap)
+            self._stale -= 1
+        self.next_finish = NEVER
 
     def pop_finished(self) -> list[Request]:
         """Remove and return the members that made their last token before the next iteration."""
-        heap, members, done, iteration = self.finishes, self.members, [], self.iteration
-        while heap and heap[0][0] < iteration:
+        heap, members, done, iteration = self._finishes, self.members, [], self.iteration
+        while self.next_finish < iteration:
+            # As `remove`, for a request that made all its tokens.
             last, _, request = heappop(heap)
-            if request.finish_iteration == last and request in members:
-                # As `remove`, for a request that made all its tokens.
-                del members[request]
-                offset = request.offset
-                self.offsets -= offset
-                self._crossings[(1 - offset) % self.block_size] -= 1
-                request.generated = request.output_tokens
-                request.computed = request.prompt_tokens + request.output_tokens - 1
-                first = request.span_start
-                self._add_span(request.index, first, last, int(first == request.joined))
-                done.append(request)
+            del members[request]
+            offset = request.offset
+            self.offsets -= offset
+            self._crossings[(1 - offset) % self.block_size] -= 1
+            request.generated = output = request.output_tokens
+            request.computed = request.prompt_tokens + output - 1
+            first = request.span_start
+            self._add_packed_span(pack_span(request.index, first, last, first == request.joined))
+            done.append(request)
+            if self._stale:
+                self._drop_stale()
+            else:
+                self.next_finish = heap[0][0] if heap else NEVER
         return done
 
     def crosses(self, request: Request) -> bool:

@@ -1,11 +1,12 @@
 """One serving instance on SimPy: sleeps through runs of iterations, wakes for what changes them."""
 
+from collections import deque
 from collections.abc import Callable, Generator
 from math import sqrt
 
-from simulator.core import Request
+from simulator.core import InputError, Request
 from simulator.cost.base import CostModel
-from simulator.engine.clock import BEGIN, END, Clock, Moment
+from simulator.engine.clock import ARRIVE, BEGIN, END, Alarm, Clock, Moment
 from simulator.engine.core import EngineCore
 from simulator.engine.ledger import pack_run
 
@@ -15,6 +16,10 @@ class Instance:
 
     ``on_finish`` is called with the instance and each request at the moment of its last token; ``on_queue``, if set,
     whenever the number of waiting requests changed. ``exact_steps`` makes every run one iteration long.
+    ``admission_lag``: 1 for an engine that schedules asynchronously. It decides on an iteration while the one before
+    still runs (at its start), so an arrival meanwhile waits for one more, and the slot and blocks of a finished request
+    are free one iteration late. A decision to run nothing is taken again at once, with all that has happened.
+    ``intake_ps``: how long a request is in the server (tokenized, passed on) before the engine queues it.
     """
 
     def __init__(
@@ -26,7 +31,13 @@ class Instance:
         on_finish: Callable[["Instance", Request], None],
         *,
         exact_steps: bool = False,
+        admission_lag: int = 0,
+        intake_ps: int = 0,
     ) -> None:
+        if admission_lag not in (0, 1):
+            raise InputError(f"admission_lag is {admission_lag}", hint="0 (synchronous) or 1 (asynchronous scheduling)")
+        if intake_ps < 0:
+            raise InputError(f"intake_ps is {intake_ps}", hint="a time of 0 or more")
         self.clock = clock
         self.index = index
         self.core = core
@@ -34,127 +45,172 @@ class Instance:
         self.on_finish = on_finish
         self.on_queue: Callable[[Instance, int], None] | None = None
         self.exact_steps = exact_steps
+        self.admission_lag = admission_lag
+        self.intake_ps = intake_ps
+        self._taken_in: deque[Request] = deque()  # in the server, not at the engine yet
+        # With a lag: (when, request) of arrivals that no decision has seen.
+        self._unseen: deque[tuple[int, Request]] = deque()
+        if admission_lag:
+            core.unheard = []
         self._told = 0  # how many wait, as ``on_queue`` last heard
         self._idle = False
         self._arrived = False  # anything since the policy was asked last
-        # The run in progress, as long as an arrival may cut it short.
-        self._alarm: Moment | None = None
-        self._run = (0, 0, 0, 0, 0)  # start, first, growth, iterations, how many of these cannot be called off
-        self._cut_to = -1
+        # The run in progress, as long as an arrival may cut it short: start, first, growth, iterations, how many of
+        # these cannot be called off.
+        self._run: tuple[int, int, int, int, int] | None = None
+        self._cut_to = 0  # iterations of a run that was cut
         serving = self._serve()
-        self._wake = serving.send
+        self._alarm = Alarm(clock, serving.send)
         next(serving)
 
     def submit(self, request: Request) -> None:
         """Take in a request now; one that can never be served fails at once, with the reason."""
         core = self.core
         request.instance = self.index
-        if request.prompt_tokens + request.output_tokens > core.most_tokens:
+        prompt = request.prompt_tokens
+        if prompt + request.output_tokens > core.most_tokens or prompt > core.scheduler.longest_prompt:
             request.failure = core.why_not(request)
             request.finished_at = self.clock.time
             self.on_finish(self, request)
             return
-        core.scheduler.add(request)
+        if self.intake_ps:
+            self._taken_in.append(request)
+            Moment(self.clock, self.clock.time + self.intake_ps, ARRIVE, self._pass_on)
+        else:
+            self._queue(request)
+
+    def _pass_on(self, _: Moment) -> None:
+        self._queue(self._taken_in.popleft())
+
+    def _queue(self, request: Request) -> None:
+        scheduler = self.core.scheduler
+        if self.admission_lag and not self._idle:
+            self._unseen.append((self.clock.time, request))
+        else:
+            scheduler.add(request)
         self._arrived = True
         if self.on_queue is not None:
-            self._tell_queue(len(core.scheduler.queue))
+            self._tell_queue(len(scheduler.queue) + len(self._unseen))
         if self._idle:
             self._idle = False
-            Moment(self.clock, self.clock.time, BEGIN, self._wake)
-        elif self._alarm is not None:
-            self._cut(self._alarm, self.clock.time)
+            self._alarm.set(self.clock.time, BEGIN)
+        elif self._run is not None:
+            self._cut(*self._run)
 
     def _tell_queue(self, waiting: int) -> None:
         if self.on_queue is not None and waiting != self._told:
             self._told = waiting
             self.on_queue(self, waiting)
 
-    def _cut(self, alarm: Moment, now: int) -> None:
-        """End the run in progress with the iteration in progress, so that an arrival is seen by the next one."""
-        start, first, growth, count, least = self._run
+    def _cut(self, start: int, first: int, growth: int, count: int, least: int) -> None:
+        """End the run with the iteration in progress (or the one after: the lag), so that the next sees an arrival."""
+        self._run = None
         # At a run's very beginning its first iteration is in progress already, unless prompt chunks go before it.
-        cut = max(iterations_until(now - start, first, growth), least)
+        cut = iterations_until(self.clock.time - start, first, growth) + self.admission_lag
+        if cut < least:
+            cut = least
         if cut < count:
             self._cut_to = cut
-            alarm.callbacks.clear()
-            Moment(self.clock, start + cut * first + growth * (cut * (cut - 1) // 2), END, self._wake)
-        self._alarm = None
+            self._alarm.set(start + cut * first + growth * (cut * (cut - 1) // 2), END)
 
-    def _serve(self) -> Generator[None, Moment, None]:
-        clock, core, cost, wake = self.clock, self.core, self.cost, self._wake
-        scheduler, decodes, kv = core.scheduler, core.decodes, core.kv
+    def _serve(self) -> Generator[None, int, None]:
+        clock, core, cost, alarm = self.clock, self.core, self.cost, self._alarm
+        scheduler, decodes, kv, block_size = core.scheduler, core.decodes, core.kv, core.kv.block_size
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
-        exact_steps, on_finish = self.exact_steps, self.on_finish
-        agenda = clock.agenda
+        exact_steps, on_finish, unseen = self.exact_steps, self.on_finish, self._unseen
+        agenda, lags = clock.agenda, self.admission_lag > 0
         preempted = 0
         self._idle = True
-        now = (yield).at
+        known = now = yield  # known: ps, up to when a decision that lags behind knows what happened
         while True:
             if agenda and agenda[0][0] == now:
                 # Whatever else happens at this moment comes first.
-                Moment(clock, now, BEGIN, wake)
+                alarm.set(now, BEGIN)
                 yield
             scheduler.now = now
             self._arrived = False
-            plan = scheduler.plan()
+            while unseen and unseen[0][0] <= known:
+                scheduler.add(unseen.popleft()[1])
+            chunks, horizon, arrivals_matter, outlives_finishes = scheduler.plan()
             if victims := scheduler.preempted:
                 # A plan that only preempts has no run to be counted with: its victims count with the next one.
                 preempted += victims
                 scheduler.preempted = 0
-            waiting = len(queue)
+            waiting = len(queue) + len(unseen)
             if self.on_queue is not None:
                 self._tell_queue(waiting)
-            chunks, horizon, arrivals_matter, outlives_finishes = plan
             requests, start, unpaid, used = len(members), now, 0, kv.total - kv.free
             context = decodes.offsets + requests * decodes.iteration
+            heard = False
+            if lags:
+                known, heard = now, core.hear()
+                if (heard and not outlives_finishes) or (unseen and arrivals_matter):
+                    # What ended, or arrived, while the last iteration ran is news for the next decision.
+                    horizon = 1
             if chunks:
                 tokens, done = core.admit(chunks, now)
                 duration = cost.mixed(chunks, tokens, requests, context, decodes)
                 add_run(pack_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted))
                 start += duration
                 horizon -= 1
-                if done or horizon < 1 or exact_steps or (requests and decodes.finishes[0][0] <= decodes.iteration):
-                    preempted = 0
-                    Moment(clock, start, END, wake)
-                    now = (yield).at
+                preempted = 0
+                if done or horizon < 1 or exact_steps or decodes.next_finish <= decodes.iteration:
+                    alarm.set(start, END)
+                    now = yield
                     for request in core.complete(chunks, now):
                         on_finish(self, request)
                     continue
                 # Nobody finishes in this iteration: what follows it is known, and run in one go with it.
                 decodes.iteration += 1
                 core.complete_chunks(chunks, start)
-                requests, unpaid, preempted = len(members), 1, 0
+                requests, unpaid = len(members), 1
                 context = decodes.offsets + requests * decodes.iteration
             elif not requests:
-                if not victims:
+                if not (victims or heard or unseen):
                     self._idle = True
-                    now = (yield).at
+                    known = now = yield
                 continue
             while True:
                 first, growth, limit = cost.decode_run(requests, context, decodes)
-                count = 1 if exact_steps else core.iterations_that_fit(horizon if horizon < limit else limit, unpaid)
-                alarm = Moment(clock, start + count * first + growth * (count * (count - 1) // 2), END, wake)
+                count = 1 if exact_steps else decodes.next_finish - decodes.iteration + 1
+                if count > horizon:
+                    count = horizon
+                if count > limit:
+                    count = limit
+                # No member opens more than one block every block_size iterations: mostly there is room for even that.
+                if ((count - 1 + unpaid) // block_size + 1) * requests > kv.free:
+                    count = core.iterations_that_fit(count, unpaid)
+                end = start + count * first + growth * (count * (count - 1) // 2)
+                alarm.set(end, END)
                 if arrivals_matter and count + unpaid > 1:
                     self._run = (start, first, growth, count, 1 - unpaid)
-                    self._alarm = alarm
-                    now = (yield).at
-                    self._alarm = None
-                    if self._cut_to >= 0:
-                        count, self._cut_to = self._cut_to, -1
+                    now = yield
+                    self._run = None
+                    if now < end:
+                        count = self._cut_to
                 else:
-                    now = (yield).at
+                    now = yield
                 if not count:
                     break
                 add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))
                 preempted = 0
                 for request in core.complete_decodes(count, count - 1 + unpaid, now):
                     on_finish(self, request)
+                if unseen:
+                    # The start of the iteration that just ended.
+                    known = now - first - growth * (count - 1)
                 horizon -= count
                 if not (outlives_finishes and members) or horizon < 1 or self._arrived or exact_steps:
                     break
                 # Those that go on do so without anybody being asked; an arrival at this moment calls it off.
                 requests, start, unpaid, used = len(members), now, 1, kv.total - kv.free
                 context = decodes.offsets + requests * decodes.iteration
+                if lags and core.unheard:
+                    if (blocks := decodes.blocks_next()) > kv.free:
+                        break
+                    kv.take(blocks)
+                    core.hear()
+                    unpaid = 0
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:
@@ -167,8 +223,8 @@ def iterations_until(elapsed: int, first: int, growth: int) -> int:
     if growth == 0:
         return -(-elapsed // first)
     # The root of the quadratic, in floating point; whole numbers then decide.
-    b = 2.0 * first - growth
-    n = int((sqrt(b * b + 8.0 * growth * elapsed) - b) / (2.0 * growth))
+    b = first - 0.5 * growth
+    n = int((sqrt(b * b + 2.0 * growth * elapsed) - b) / growth) + 1
     end = n * first + growth * (n * (n - 1) // 2)
     while end < elapsed:
         end += first + growth * n

@@ -15,6 +15,7 @@ class KVPool(ABC):
     """
 
     decodes: DecodeSet
+    shared: int = 0  # by how many blocks what requests hold, summed over requests, exceeds ``used``
 
     def __init__(self, total: int, block_size: int) -> None:
         self.total = total
@@ -58,66 +59,73 @@ class KVPool(ABC):
 class CountingPool(KVPool):
     """Blocks as plain counts: exact where no two requests share content.
 
-    The free blocks stand in vLLM's order of reuse: first those without reusable content, then the rest, longest unused
-    first. With ``reuse`` (prefix caching on), a preempted request's full blocks stay readable until their turn comes,
-    its last block first; so what survives is one number a request.
+    With ``reuse`` (prefix caching on), a preempted request's full blocks stay readable until their turn comes: after
+    all that were free before them, its last block first. So what survives is one number a request. In vLLM's order of
+    reuse, blocks without reusable content go first, then the rest, longest unused first; which of the blocks before
+    the first survivor go first makes no difference, and where nothing survives, none of it does.
     """
 
     def __init__(self, total: int, block_size: int, *, reuse: bool) -> None:
         super().__init__(total, block_size)
         self.reuse = reuse
-        self._plain = total
-        # Runs of full blocks, longest unused first; [0] shrinks as they are overwritten.
-        self._unused: deque[list[int]] = deque()
+        # Free blocks from the first survivor on, longest unused first: in turns what survives of a request (also in
+        # ``_kept``), and what others left behind it. Run by run; [0] shrinks as blocks are overwritten.
+        self._queue: deque[list[int]] = deque()
+        self._queued = 0
         self._kept: dict[Request, list[int]] = {}
 
     def admit(self, request: Request) -> None:
         """Give a resumed request what survived of its blocks; see ``KVPool``."""
         request.blocks = request.computed = 0
-        if self._kept and (kept := self._kept.pop(request, None)) and kept[0]:
+        if self._kept and (kept := self._kept.pop(request, None)):
             request.blocks, kept[0] = kept[0], 0
             request.computed = request.blocks * self.block_size
             self.free -= request.blocks
+            self._queued -= request.blocks
+            if not self._kept:
+                self._queue.clear()
+                self._queued = 0
 
     def extend(self, request: Request, tokens: int) -> None:
         """Give a request blocks for more tokens; see ``KVPool``."""
         more = -(-(request.computed + tokens) // self.block_size) - request.blocks
         if more > 0:
             request.blocks += more
-            self.take(more)
+            self.free = free = self.free - more
+            if free < self._queued:
+                self._overwrite(self._queued - free)
 
     def take(self, blocks: int) -> None:
         """Take free blocks in their order of reuse; see ``KVPool``."""
-        self.free -= blocks
-        plain = self._plain = self._plain - blocks
-        if plain >= 0:
-            return
-        while self._plain < 0:
-            run = self._unused[0]
-            if run[0] + self._plain > 0:
-                run[0] += self._plain
-                self._plain = 0
-            else:
-                self._plain += run[0]
-                run[0] = 0
-                self._unused.popleft()
+        self.free = free = self.free - blocks
+        if free < self._queued:
+            self._overwrite(self._queued - free)
+
+    def _overwrite(self, blocks: int) -> None:
+        """Overwrite queued blocks, the longest unused first."""
+        self._queued -= blocks
+        while blocks and self._queue:
+            run = self._queue[0]
+            if run[0] > blocks:
+                run[0] -= blocks
+                return
+            blocks -= run[0]
+            run[0] = 0
+            self._queue.popleft()
 
     def release(self, request: Request, *, resumes: bool = False) -> None:
         """Take a request's blocks back; see ``KVPool``."""
         held = request.blocks
         request.blocks = 0
         self.free += held
-        if not self.reuse:
-            self._plain += held
+        if not self.reuse or not (resumes or self._queue):
             return
         full = request.computed // self.block_size
-        self._plain += held - full
+        self._queued += full
         if resumes:
             self._kept[request] = run = [full]
-            self._unused.append(run)
+            self._queue.append(run)
             # A finished request's blocks behind it must not be merged into what this one may find again.
-            self._unused.append([0])
-        elif self._unused:
-            self._unused[-1][0] += full
+            self._queue.append([0])
         else:
-            self._unused.append([full])
+            self._queue[-1][0] += full

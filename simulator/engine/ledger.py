@@ -32,13 +32,17 @@ SPAN_COLUMNS: Final = (
     "decoded",  # 1 if the span's first token came from a decode iteration, 0 if from the end of a prompt
 )
 pack_run = Struct(f"{len(RUN_COLUMNS)}q").pack  # figures of a run, in the order of RUN_COLUMNS
-_pack_span = Struct(f"{len(SPAN_COLUMNS)}q").pack
+pack_span = Struct(f"{len(SPAN_COLUMNS)}q").pack  # in the order of SPAN_COLUMNS
 
 
 class Ledger:
-    """Runs and spans of one instance, appended as they happen: ``add_packed_run(pack_run(...))``, ``add_span(...)``."""
+    """Runs and spans of one instance, appended as they happen.
 
-    __slots__ = ("_runs", "_spans", "add_packed_run")
+    ``add_packed_run(pack_run(...))`` appends a run, ``add_packed_span(pack_span(...))`` a span of iterations in each of
+    which a request made a token.
+    """
+
+    __slots__ = ("_runs", "_spans", "add_packed_run", "add_packed_span")
 
     def __init__(self) -> None:
         self._runs = array("q")
@@ -46,10 +50,11 @@ class Ledger:
         # Packing a row and appending its bytes takes 0.46 us, extending the array by its numbers 1.35 us; the call of a
         # Python method around the two would be another 0.2, three times a request.
         self.add_packed_run = self._runs.frombytes
+        self.add_packed_span = self._spans.frombytes
 
     def add_span(self, request: int, first: int, last: int, decoded: int) -> None:
-        """Append a span of iterations in which a request made tokens, in the order of ``SPAN_COLUMNS``."""
-        self._spans.frombytes(_pack_span(request, first, last, decoded))
+        """Append a span, in the order of ``SPAN_COLUMNS``."""
+        self.add_packed_span(pack_span(request, first, last, decoded))
 
     def runs(self) -> Int:
         """Return the runs in time order, shape (runs, len(RUN_COLUMNS)); iterations are numbered through from 0."""

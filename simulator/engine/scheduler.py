@@ -40,6 +40,7 @@ class Scheduler(ABC):
     now: int = 0
     queue: Sized  # the requests that wait, in whatever container: the engine reads only how many
     preempted: int = 0  # preemptions since the engine last looked
+    longest_prompt: int = FOREVER  # in tokens; requests with a longer one fail when they come
 
     @abstractmethod
     def add(self, request: Request) -> None:

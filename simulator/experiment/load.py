@@ -157,11 +157,19 @@ def _with_files(source: YamlSource, folder: Path) -> YamlSource:
         if isinstance(value, list):
             return [visit(item, (*at, index)) for index, item in enumerate(value)]
         keys = [part for part in at if isinstance(part, str)]
-        if isinstance(value, str) and keys and keys[-1].rpartition(".")[2] in _FILE_KEYS and looks_like_path(value):
-            return str(_find(value, folder, source.where(at)))
+        key = keys[-1].rpartition(".")[2] if keys else ""
+        if isinstance(value, str) and key in _FILE_KEYS and looks_like_path(value):
+            return value if key == "model" and _is_repository(value) else str(_find(value, folder, source.where(at)))
         return value
 
     return YamlSource(visit(source.value, ()), source.places)
+
+
+def _is_repository(value: str) -> bool:
+    """Tell whether a model's name with a slash in it is a known repository's, not a path."""
+    from simulator.model.registry import known_name
+
+    return known_name(value) is not None
 
 
 def _find(value: str, folder: Path, where: str) -> Path:

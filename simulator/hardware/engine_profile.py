@@ -23,8 +23,8 @@ class Host(_Section):
 
     An iteration of n requests takes ``max(gpu + iteration + n * sequence, floor_iteration + n * floor_sequence)``.
     ``intake`` is what a request spends in the server before the engine queues it. ``expert_layer`` is added for each
-    layer with experts, ``block_layer`` for each layer whose weights are fp8 in blocks, and ``block_chunk`` for each of
-    these in an iteration that replays no graph. ``prefill`` and ``decode`` scale the kernels' time in iterations with
+    layer with experts, ``block_layer`` for each layer whose weights are fp8 in blocks; ``block_chunk`` is
+    added for each of these in an iteration that replays no graph. ``prefill`` and ``decode`` scale the kernels' time in iterations with
     and without prompt chunks: clocks under sustained load, and launches that the tables timed but a replayed graph
     hides.
     """
@@ -94,6 +94,13 @@ class EngineProfile(_Section):
             raise InputError(f"engine {self.name} {version}: no build profile fits", hint=f"known: {known}")
         return max(fitting, key=lambda build: _parts(build.since))
 
+    def named(self, name: str) -> Build:
+        """Return the build of a name; InputError when there is none."""
+        for build in self.builds:
+            if build.name == name:
+                return build
+        raise unknown("build", name, [build.name for build in self.builds])
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read an engine profile; InputError says what is wrong where."""
@@ -122,6 +129,14 @@ def load_engine(name: str) -> EngineProfile:
     if name not in known_engines():
         raise unknown("engine", name, known_engines())
     return EngineProfile.load(data_dir("hardware_profiles") / _FOLDER / f"{name}.yaml")
+
+
+def save_engine(engine: EngineProfile, path: Path) -> None:
+    """Write an engine profile as YAML that ``load_engine`` reads back to the same constants."""
+    import yaml
+
+    tree = engine.model_dump(by_alias=True, exclude_none=True, mode="json")
+    path.write_text(yaml.safe_dump(tree, sort_keys=False, width=110), encoding="utf-8")
 
 
 def _holds(build: Build, version: str) -> bool:

@@ -1,13 +1,7 @@
-"""Fit rooflines to measured kernel tables (a folder in aiconfigurator's layout: ``*_perf.csv.gz``, latency in ms).
+"""Fit rooflines to measured kernels: data frames with the attributes and axes of their grids, and ``seconds``."""
 
-``python -m simulator.hardware.fit_roofline KERNELS [NCCL]`` prints the sections of a profile; it needs scipy.
-"""
-
-import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,98 +9,73 @@ from numpy.typing import NDArray
 from simulator.core import InputError
 
 Float = NDArray[np.float64]
-_BYTES = 2  # bf16
+_HEAD_DIM = 128
+# Bytes an input element takes; outputs are bf16. Four bits carry a scale for every 16 (NVFP4) or 32 (MXFP4).
+_INPUT_BYTES = {"bfloat16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "nvfp4": 0.5625, "int8": 1.0}
+_OUTPUT_BYTES = 2
+_FEWEST = 50
+_NANOSECOND = 1e-9
 
 
-def fit_folder(folder: Path, nccl: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Return fitted ``gemm``, ``prefill_attention``, ``decode_attention`` and ``allreduce``: SI units, error, samples.
+class Most(NamedTuple):
+    """Rates no fit may exceed, from the datasheet (B/s and FLOP/s of one type), None where it is not known.
 
-    The all-reduce is vLLM's graph-captured one, or NCCL's where ``nccl`` names a folder of its tables instead.
+    Where launches or caches hide the memory, or memory hides arithmetic, the hidden rate could come out as anything.
     """
-    allreduce = _table(folder, "custom_allreduce") if nccl is None else _table(nccl, "nccl")
-    return {
-        "gemm": _fit(*_gemm(_table(folder, "gemm"))),
-        "prefill_attention": _fit(*_prefill(_table(folder, "context_attention"))),
-        "decode_attention": _fit(*_decode(_table(folder, "generation_attention"))),
-        "allreduce": _allreduce(allreduce),
-    }
+
+    bandwidth: float | None = None
+    compute: float | None = None
 
 
-def _table(folder: Path, name: str) -> Any:
-    import pandas as pd
-
-    path = folder / f"{name}_perf.csv.gz"
-    if not path.exists():
-        raise InputError(f"no {path.name} here", where=str(folder), hint="give a folder of *_perf.csv.gz tables")
-    table = pd.read_csv(path)
-    # Columns that never vary are kept beside the table.
-    const = folder / f"{name}_perf.const.json"
-    if const.exists():
-        table = table.assign(**json.loads(const.read_text())["constant_columns"])
-    return table.assign(window_size=0) if "window_size" not in table else table
+_NO_MOST = Most()
 
 
-def _gemm(table: Any) -> tuple[Float, Float, Float]:
-    rows = table[(table.gemm_dtype == "bfloat16") & (table.n * table.k >= 2**20)]
+def fit_gemm(dtype: str, rows: Any, most: Most = _NO_MOST) -> dict[str, Any] | None:
+    """Return a roofline of matrix products of a type; None where too few were measured or its bytes are unknown."""
+    each = _INPUT_BYTES.get(dtype)
+    # Tiny weights say more about launches than about rates.
+    rows = rows[(rows["dtype"] == dtype) & (rows.n * rows.k >= 2**20)]
+    if each is None or len(rows) < _FEWEST:
+        return None
     m, n, k = (rows[c].to_numpy(np.float64) for c in "mnk")
-    return 2 * m * n * k, _BYTES * (m * k + k * n + m * n), rows.latency.to_numpy() * 1e-3
+    size = each * (m * k + k * n) + _OUTPUT_BYTES * m * n
+    return _fit(2 * m * n * k, size, rows.seconds.to_numpy(), most)
 
 
-def _prefill(table: Any) -> tuple[Float, Float, Float]:
-    rows = table[(table.kv_cache_dtype == "bfloat16") & (table.window_size == 0) & (table.head_dim == 128)]
-    batch, new = rows.batch_size.to_numpy(np.float64), rows.isl.to_numpy(np.float64)
-    heads, kv = rows.num_heads.to_numpy(np.float64), rows.num_key_value_heads.to_numpy(np.float64)
-    # Causal: half of the square; two products (scores, values).
-    flops = 2 * batch * heads * 128 * new**2
-    return flops, _BYTES * batch * new * 128 * 2 * (heads + kv), rows.latency.to_numpy() * 1e-3
+def fit_prefill(rows: Any, most: Most = _NO_MOST) -> dict[str, Any] | None:
+    """Return a roofline of bf16 attention of prompts; None where too few were measured.
+
+    A column ``past`` counts the tokens before those of the prompt that are new; without it there are none.
+    """
+    rows = _plain_attention(rows)
+    if len(rows) < _FEWEST:
+        return None
+    batch, new = rows.batch.to_numpy(np.float64), rows.new.to_numpy(np.float64)
+    heads, kv = rows.heads.to_numpy(np.float64), rows.kv_heads.to_numpy(np.float64)
+    past = rows.past.to_numpy(np.float64) if "past" in rows else np.zeros(len(rows))
+    # Causal: of the new tokens, half of the square; two products (scores, values).
+    flops = 4 * batch * heads * _HEAD_DIM * new * (past + new / 2)
+    size = 2 * batch * _HEAD_DIM * 2 * (heads * new + kv * (past + new))
+    return _fit(flops, size, rows.seconds.to_numpy(), most)
 
 
-def _decode(table: Any) -> tuple[Float, Float, Float]:
-    rows = table[(table.kv_cache_dtype == "bfloat16") & (table.window_size == 0) & (table.head_dim == 128)]
-    context = rows.batch_size.to_numpy(np.float64) * (rows.step.to_numpy(np.float64) + 1)
-    heads, kv = rows.num_heads.to_numpy(np.float64), rows.num_key_value_heads.to_numpy(np.float64)
-    return 4 * context * heads * 128, _BYTES * 2 * context * kv * 128, rows.latency.to_numpy() * 1e-3
+def fit_decode(rows: Any, most: Most = _NO_MOST) -> dict[str, Any] | None:
+    """Return a roofline of bf16 attention of decodes over their context; None where too few were measured."""
+    rows = _plain_attention(rows)
+    if len(rows) < _FEWEST:
+        return None
+    context = rows.batch.to_numpy(np.float64) * rows.context.to_numpy(np.float64)
+    heads, kv = rows.heads.to_numpy(np.float64), rows.kv_heads.to_numpy(np.float64)
+    size = 2 * 2 * context * kv * _HEAD_DIM
+    return _fit(4 * context * heads * _HEAD_DIM, size, rows.seconds.to_numpy(), most)
 
 
-def _fit(flops: Float, size: Float, measured: Float) -> dict[str, Any]:
-    """Least squares of log error over launch, compute, bandwidth and blend; robust to outliers."""
-    from scipy.optimize import least_squares
-
-    keep = measured > 0
-    flops, size, measured = flops[keep], size[keep], measured[keep]
-
-    def predicted(theta: Float) -> Float:
-        launch, compute, bandwidth = np.exp(theta[:3])
-        blend = 1 + np.exp(theta[3])
-        c, b = flops / compute, size / bandwidth
-        longer = np.maximum(c, b)
-        curve: Float = launch + longer * ((c / longer) ** blend + (b / longer) ** blend) ** (1 / blend)
-        return curve
-
-    residual: Callable[[Float], Float] = lambda theta: np.log(predicted(theta) / measured)  # noqa: E731
-    start = np.array([np.log(3e-6), np.log(np.max(flops / measured)), np.log(np.quantile(size / measured, 0.99)), 0.5])
-    theta = least_squares(residual, start, loss="soft_l1", f_scale=0.1).x
-    return {
-        "launch": float(np.exp(theta[0])),
-        "compute": float(np.exp(theta[1])),
-        "bandwidth": float(np.exp(theta[2])),
-        "blend": float(1 + np.exp(theta[3])),
-        "error": float(np.median(np.abs(predicted(theta) / measured - 1))),
-        "samples": len(measured),
-    }
-
-
-def _allreduce(table: Any) -> dict[str, Any]:
-    """Fit latency and bandwidth of the graph-captured custom all-reduce; ``message_size`` counts bf16 elements."""
-    from scipy.optimize import least_squares
-
-    if "backend" in table:
-        rows = table[table.backend == "vllm_graph"]
-    else:
-        rows = table[(table.op_name == "all_reduce") & (table.nccl_dtype == "half")]
-    gpus = rows.num_gpus.to_numpy(np.float64)
-    moved = 2 * (gpus - 1) / gpus * rows.message_size.to_numpy(np.float64) * _BYTES
-    measured = rows.latency.to_numpy() * 1e-3
+def fit_allreduce(rows: Any) -> dict[str, Any]:
+    """Return latency and bandwidth of all-reduces of ``bytes`` over ``gpus``."""
+    least_squares = _least_squares()
+    gpus = rows.gpus.to_numpy(np.float64)
+    moved = 2 * (gpus - 1) / gpus * rows.bytes.to_numpy(np.float64)
+    measured = rows.seconds.to_numpy()
     residual: Callable[[Float], Float] = lambda theta: np.log(  # noqa: E731
         (np.exp(theta[0]) + moved / np.exp(theta[1])) / measured
     )
@@ -120,18 +89,69 @@ def _allreduce(table: Any) -> dict[str, Any]:
     }
 
 
-def main(folders: list[str]) -> None:
-    """Print the fitted sections as YAML, in the units of a profile."""
+def as_yaml(fitted: dict[str, Any]) -> dict[str, Any]:
+    """Return fitted figures as a profile writes them: with units, four digits."""
     units = {"launch": (1e6, "us"), "latency": (1e6, "us"), "compute": (1e-12, "TFLOP/s"), "bandwidth": (1e-9, "GB/s")}
-    lines = []
-    for section, figures in fit_folder(*map(Path, folders)).items():
-        lines.append(f"{section}:")
-        for key, value in figures.items():
-            scale, unit = units.get(key, (1, ""))
-            text = str(value) if isinstance(value, int) else f"{value * scale:.4g}"
-            lines.append(f"  {key}: {text}{unit}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    written: dict[str, Any] = {}
+    for key, value in fitted.items():
+        scale, unit = units.get(key, (1, ""))
+        written[key] = value if isinstance(value, int) else float(f"{value:.4g}")
+        if key == "launch" and value < _NANOSECOND:
+            written[key] = "0us"
+        elif unit:
+            written[key] = f"{value * scale:.4g}{unit}"
+    return written
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _least_squares() -> Any:
+    try:
+        from scipy.optimize import least_squares
+    except ModuleNotFoundError:
+        raise InputError("fitting rooflines needs scipy", hint="pip install scipy") from None
+    return least_squares
+
+
+def _plain_attention(rows: Any) -> Any:
+    plain = (rows.kv_dtype == "bfloat16") & (rows.window == 0) & (rows.head_dim == _HEAD_DIM)
+    if "attn_dtype" in rows:
+        plain &= rows.attn_dtype == "bfloat16"
+    return rows[plain]
+
+
+def _fit(flops: Float, size: Float, measured: Float, most: Most = _NO_MOST) -> dict[str, Any]:
+    """Least squares of log error over launch, compute, bandwidth and blend; robust to outliers."""
+    least_squares = _least_squares()
+
+    def predicted(theta: Float) -> Float:
+        launch, compute, bandwidth = np.exp(theta[:3])
+        blend = 1 + np.exp(theta[3])
+        c, b = flops / compute, size / bandwidth
+        longer = np.maximum(c, b)
+        curve: Float = launch + longer * ((c / longer) ** blend + (b / longer) ** blend) ** (1 / blend)
+        return curve
+
+    residual: Callable[[Float], Float] = lambda theta: np.log(predicted(theta) / measured)  # noqa: E731
+    start = np.array([np.log(3e-6), np.log(np.max(flops / measured)), np.log(np.quantile(size / measured, 0.99)), 0.5])
+    # A start has to lie within the bounds.
+    top = np.array([np.inf if rate is None else np.log(rate) for rate in (most.compute, most.bandwidth)])
+    start[1:3] = np.minimum(start[1:3], top - 0.1)
+    intensity = flops / size
+    if np.isfinite(top[0]) and intensity.max() < 1.5 * intensity.min():
+        # FLOPs and bytes in one proportion cannot be told apart; such kernels are bound by memory.
+        theta = least_squares(lambda rest: residual(np.array([rest[0], top[0], *rest[1:]])), start[[0, 2, 3]],
+                              loss="soft_l1", f_scale=0.1, bounds=(-np.inf, [np.inf, top[1], np.inf])).x  # fmt: skip
+        return _figures(np.array([theta[0], top[0], *theta[1:]]), predicted, measured)
+    bounds = (-np.inf, [np.inf, *top, np.inf])
+    theta = least_squares(residual, start, loss="soft_l1", f_scale=0.1, bounds=bounds).x
+    return _figures(theta, predicted, measured)
+
+
+def _figures(theta: Float, predicted: Callable[[Float], Float], measured: Float) -> dict[str, Any]:
+    return {
+        "launch": float(np.exp(theta[0])),
+        "compute": float(np.exp(theta[1])),
+        "bandwidth": float(np.exp(theta[2])),
+        "blend": float(1 + np.exp(theta[3])),
+        "error": float(np.median(np.abs(predicted(theta) / measured - 1))),
+        "samples": len(measured),
+    }

@@ -1,115 +1,107 @@
 """A GPU's profile: what it was measured to do, and where each number comes from."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from simulator.core import InputError, unknown
 from simulator.core.data import data_dir
-from simulator.core.quantity import Bandwidth, Compute, Duration, DurationOrZero, Size
-from simulator.core.yaml_source import read_yaml
+from simulator.core.quantity import Compute
+from simulator.core.yaml_source import YamlSource, read_yaml
+from simulator.hardware.sections import (
+    AllReduce,
+    Draw,
+    Elementwise,
+    Host,
+    Links,
+    Memory,
+    Price,
+    Roofline,
+    Section,
+    SkewShare,
+    TableFile,
+)
+from simulator.hardware.tables import Tables
 
-SCHEMA = 1
+__all__ = ["SCHEMA", "AllReduce", "Elementwise", "Host", "Memory", "Profile", "Roofline", "known_profiles",
+           "load_profile"]  # fmt: skip
+
+SCHEMA = 2
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Profile(Section):
+    """One GPU. ``provenance`` names the source of every section.
 
-
-class Memory(_Section):
-    """Device memory: capacity as the driver reports it, bandwidth as the datasheet states it."""
-
-    capacity: Size
-    bandwidth: Bandwidth
-
-
-class Roofline(_Section):
-    """Time of one kernel: ``launch + (c**blend + b**blend) ** (1 / blend)``.
-
-    c is its FLOPs over ``compute``, b its bytes over ``bandwidth``: achieved rates, fitted to measured kernels. A
-    large ``blend`` is the textbook roofline max(c, b); a small one rounds its ridge off, as kernels do. ``error`` is
-    the median relative error of the fit over ``samples`` measured kernels.
+    Rooflines are of bf16 (``gemm`` and both attentions) and of other types (``rooflines``: matrix products by type);
+    they stand in where ``tables`` has nothing. ``peak`` is the datasheet's FLOP/s by type, without sparsity;
+    ``sms`` the number of multiprocessors.
     """
-
-    launch: DurationOrZero
-    compute: Compute
-    bandwidth: Bandwidth
-    blend: Annotated[float, Field(ge=1)]
-    error: Annotated[float, Field(ge=0)]
-    samples: Annotated[int, Field(ge=1)]
-
-    def table(self, flops: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the times of many kernels: ``seconds`` for arrays of FLOPs and bytes (above 0)."""
-        c, b = flops / self.compute, size / self.bandwidth
-        longer = np.maximum(c, b)
-        rounded: NDArray[np.float64] = ((c / longer) ** self.blend + (b / longer) ** self.blend) ** (1 / self.blend)
-        return self.launch + longer * rounded
-
-    def seconds(self, flops: float, size: float) -> float:
-        """Return the time of a kernel of so many FLOPs that moves so many bytes."""
-        c, b = flops / self.compute, size / self.bandwidth
-        longer = max(c, b)
-        if longer == 0:
-            return self.launch
-        # Scaled by the longer one, so that powers of tiny times stay in range.
-        rounded: float = ((c / longer) ** self.blend + (b / longer) ** self.blend) ** (1 / self.blend)
-        return self.launch + longer * rounded
-
-
-class Elementwise(_Section):
-    """Memory-bound small operators: ``launch + bytes / bandwidth`` each."""
-
-    launch: Duration
-    bandwidth: Bandwidth
-
-
-class AllReduce(_Section):
-    """All-reduce over n GPUs of one node: ``latency + 2 (n - 1) / n * bytes / bandwidth``."""
-
-    latency: Duration
-    bandwidth: Bandwidth
-    most_gpus: Annotated[int, Field(ge=2)]
-
-
-class Host(_Section):
-    """Time the engine's host adds to an iteration: a fixed part, and one for every request in it."""
-
-    iteration: DurationOrZero
-    sequence: DurationOrZero
-    reserved_memory: Size
-
-
-class Profile(_Section):
-    """One GPU, bf16. ``provenance`` names the source of every section."""
 
     schema_version: Annotated[int, Field(alias="schema")]
     name: str
     gpu: str
+    sms: Annotated[int, Field(ge=1)] | None = None
     memory: Memory
+    peak: dict[str, Compute] = {}
+    links: Links = Links()
+    power: Draw | None = None
+    price: Price | None = None
     gemm: Roofline
+    rooflines: dict[str, Roofline] = {}
     prefill_attention: Roofline
     decode_attention: Roofline
     elementwise: Elementwise
     allreduce: AllReduce | None = None
+    skew_alpha: list[SkewShare] = []
     host: Host
+    table_file: Annotated[TableFile | None, Field(alias="tables")] = None
     provenance: dict[str, str]
+    _folder: Path = PrivateAttr(default=Path())
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a profile file; InputError says what is wrong where."""
+        """Read a profile file; InputError says what is wrong where. Its tables are opened when asked for."""
         source = read_yaml(path)
-        if (found := source.value.get("schema")) != SCHEMA:
-            raise InputError(f"profile schema {found!r}, this version reads {SCHEMA}", where=source.where(("schema",)))
+        check_schema(source)
         try:
-            return cls.model_validate(source.value)
+            profile = cls.model_validate(source.value)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             where = source.where(first["loc"])
             raise InputError(f"{key}: {first['msg'].removeprefix('Value error, ')}", where=where) from None
+        profile._folder = path.parent
+        return profile
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The measured tables, empty if the profile has none; InputError if the file is missing or another."""
+        if self.table_file is None:
+            return Tables()
+        return Tables.load(self._folder / self.table_file.file, self.table_file.sha256)
+
+    def roofline(self, dtype: str) -> Roofline | None:
+        """Return the roofline of matrix products of a type (``bfloat16``, ``fp8``), None if it was not measured."""
+        return self.gemm if dtype == "bfloat16" else self.rooflines.get(dtype)
+
+
+def check_schema(source: YamlSource) -> None:
+    """Raise InputError unless a file is of the schema that this version reads."""
+    found = source.value.get("schema")
+    if found == SCHEMA:
+        return
+    if found == 1:
+        hint = (
+            f"write 'schema: {SCHEMA}'; what it has stays as it is, and sms, peak, links, power and tables may be added"
+        )
+    elif isinstance(found, int) and found > SCHEMA:
+        hint = "it was written by a newer version; upgrade tokenyard"
+    else:
+        hint = f"a profile begins with 'schema: {SCHEMA}'"
+    message = f"profile schema {found!r}, this version reads {SCHEMA}"
+    raise InputError(message, where=source.where(("schema",)), hint=hint)
 
 
 def known_profiles() -> list[str]:

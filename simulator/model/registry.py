@@ -3,7 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -11,12 +11,38 @@ from simulator.core import InputError, unknown
 from simulator.model.transformer import Transformer
 
 
+class KnownModel(NamedTuple):
+    """A shipped shape: the ``config.json`` or publication it is from, repositories that share it, and its keys."""
+
+    source: str
+    aliases: tuple[str, ...]
+    config: dict[str, Any]
+
+
 @cache
-def _known() -> dict[str, dict[str, Any]]:
-    # libyaml's loader where it is built in: the pure Python one takes 50 ms for these few lines.
+def _known() -> dict[str, KnownModel]:
+    # libyaml's loader where it is built in: the pure Python one takes many times as long.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    known: dict[str, dict[str, Any]] = yaml.load(Path(__file__).with_name("known_models.yaml").read_text(), loader)
-    return known
+    entries = yaml.load(Path(__file__).with_name("known_models.yaml").read_text(encoding="utf-8"), loader)
+
+    def config(entry: dict[str, Any]) -> dict[str, Any]:
+        base = config(entries[entry["like"]]) if "like" in entry else {}
+        return {**base, **entry.get("config", {})}
+
+    return {
+        name: KnownModel(entry["source"], tuple(entry.get("aliases", ())), config(entry))
+        for name, entry in entries.items()
+    }
+
+
+@cache
+def _names() -> dict[str, str]:
+    """Return the known name by each name and repository that stands for it."""
+    names = {name: name for name in _known()}
+    for name, known in _known().items():
+        for other in (known.source, *known.aliases):
+            names.setdefault(other, name)
+    return names
 
 
 def known_models() -> list[str]:
@@ -24,19 +50,40 @@ def known_models() -> list[str]:
     return sorted(_known())
 
 
+def known_name(name: str) -> str | None:
+    """Return the known name for a name or a Hugging Face repository (``owner/model``), or None."""
+    return _names().get(name)
+
+
+def known_source(name: str) -> str:
+    """Return where a known model's shape is from: the repository whose ``config.json`` it is, or the publication."""
+    return _known()[name].source
+
+
 def load_model(name: str) -> Transformer:
-    """Return a known model's shape, or the one of a ``config.json`` (or a folder with one) by path."""
-    if name in _known():
-        return Transformer.from_config(name, _known()[name])
+    """Return a known model's shape, by name or Hugging Face repository, or that of a ``config.json`` by path.
+
+    The path may be its folder's; modelopt's ``hf_quant_config.json`` beside it is read too.
+    """
+    if known := known_name(name):
+        return Transformer.from_config(known, _known()[known].config)
     path = Path(name)
     if path.is_dir():
         path /= "config.json"
     if path.suffix != ".json":
-        raise unknown("model", name, known_models())
+        raise unknown("model", name, _names() if "/" in name else _known())
+    config = _read(path)
+    quantization = path.with_name("hf_quant_config.json")
+    if quantization.is_file() and not config.get("quantization_config"):
+        config["quantization_config"] = {"quant_method": "modelopt", **_read(quantization)}
+    return Transformer.from_config(path.parent.name or path.stem, config, where=str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read this model configuration: {error}", where=str(path)) from None
     if not isinstance(config, dict):
         raise InputError("not a Hugging Face config.json: expected an object", where=str(path))
-    return Transformer.from_config(path.parent.name or path.stem, config, where=str(path))
+    return config

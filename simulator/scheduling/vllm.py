@@ -51,7 +51,7 @@ class VLLM(Scheduler):
 
     def finished(self, request: Request) -> None:
         """Drop a request that made its last token."""
-        del self.running[request]
+        self.running.pop(request, None)
 
     def plan(self) -> Plan:
         """Run all decodes, then the unfinished prompt, then as many waiting requests as budget and memory allow."""
@@ -105,7 +105,7 @@ class VLLM(Scheduler):
         kv, decodes = self.kv, self.decodes
         given: dict[Request, int] = {}
         for request in list(self.running):
-            if request not in self.running:
+            if request not in self.running or request.finished_at >= 0:
                 continue
             if request in decodes:
                 tokens, blocks = 1, int(decodes.crosses(request))
@@ -140,6 +140,11 @@ class VLLM(Scheduler):
     def _preempt(self, victim: Request, given: dict[Request, int]) -> None:
         """Take a victim's blocks and put it back into the queue, to compute its tokens again."""
         kv, tokens = self.kv, given.pop(victim, 0)
+        if victim.finished_at >= 0:
+            # An asynchronous engine doesn't know yet that it is done; vLLM takes its blocks, and then hears of it.
+            del self.running[victim]
+            kv.release(victim)
+            return
         if victim in self.decodes:
             self.decodes.remove(victim)
             # vLLM counts a block as cached when it is scheduled, so a token given a moment ago counts.

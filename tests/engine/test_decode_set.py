@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.core import Request
-from simulator.engine.decode_set import DecodeSet
+from simulator.engine.decode_set import NEVER, DecodeSet
+from simulator.engine.ledger import Ledger
 
 
 class Member:
@@ -30,15 +31,16 @@ actions = st.lists(
 
 @given(st.integers(1, 17), actions, st.integers(0, 12))
 def test_aggregates_are_sums_over_members(size, actions, free):
-    spans, expected_spans = [], []
-    decodes = DecodeSet(size, lambda *span: spans.append(span))
+    expected_spans = []
+    ledger = Ledger()
+    decodes = DecodeSet(size, ledger.add_packed_span)
     members, away, made = {}, [], 0
 
     def leave(request):
         member = members.pop(request)
         assert (request.computed, request.generated) == (member.computed, member.generated)
         if member.joined < decodes.iteration:
-            expected_spans.append((request.index, member.joined, decodes.iteration - 1, 1))
+            expected_spans.append([request.index, member.joined, decodes.iteration - 1, 1])
 
     def join(request):
         members[request] = Member(request, decodes.iteration)
@@ -83,9 +85,9 @@ def test_aggregates_are_sums_over_members(size, actions, free):
             assert decodes.blocks_needed(decodes.iteration + start, count) == needed
             fits = decodes.iterations_that_fit(decodes.iteration + start, free, count)
             assert fits == max(n for n in range(count + 1) if opened(everybody, size, start, n) <= free)
-        if members:
-            assert decodes.next_finish() == decodes.iteration + min(member.left for member in everybody) - 1
-    assert spans == expected_spans
+        left = min((member.left for member in everybody), default=None)
+        assert decodes.next_finish == (NEVER if left is None else decodes.iteration + left - 1)
+    assert ledger.spans().tolist() == expected_spans
 
 
 def test_the_longest_is_right_however_late_it_is_first_asked_for():

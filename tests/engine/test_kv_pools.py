@@ -1,5 +1,7 @@
 """Both KV pools against a model that looks through all blocks."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,6 +71,8 @@ class Both:
         assert request.blocks == (len(held.blocks) if held else 0)
         assert self.pool.free == self.model.free
         assert self.pool.used == self.pool.total - self.pool.free
+        held = sum(len(holding.blocks) for holding in self.model.holdings.values())
+        assert self.pool.shared == held - self.pool.used
 
 
 def replay(both, requests, rng):
@@ -179,3 +183,47 @@ def test_without_caching_nothing_is_found_again():
     pool.release(victim, resumes=True)
     pool.admit(victim)
     assert (victim.computed, pool.free) == (0, 4)
+
+
+def test_pieces_of_a_prefix_become_one_again():
+    # Everybody uses another length of the same content, which cuts it up; who uses it all then leaves it whole.
+    pool = pool_of(PrefixPool, 100, 1)
+    users = [Request(index, 0, 41 - index, 5, segments=(Segment(7, 40 - index),)) for index in range(20)]
+    for user in users:
+        pool.admit(user)
+        pool.extend(user, user.prompt_tokens - user.computed)
+        user.computed = user.prompt_tokens
+    assert pool.used == 40 + len(users)
+    for user in users:
+        pool.release(user)
+    pieces = []
+    for index in (50, 51):
+        user = Request(index, 0, 41, 5, segments=(Segment(7, 40),))
+        pool.admit(user)
+        assert user.computed == 40
+        pieces.append(len(pool._held[user].extents))
+        pool.release(user)
+    assert pieces == [20, 1]
+
+
+def test_a_long_prefix_costs_no_more_than_a_short_one():
+    def calls(tokens):
+        pool, count = pool_of(PrefixPool, 10**6, 1), 0
+
+        def tick(frame, event, arg):
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(tick)
+        try:
+            for index in range(5):
+                request = Request(index, 0, tokens, 5, segments=(Segment(7, tokens - 1),))
+                pool.admit(request)
+                pool.extend(request, tokens - request.computed)
+                request.computed = tokens
+                pool.release(request)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls(100_000) == calls(100)

@@ -72,7 +72,8 @@ def test_time_never_runs_back(world):
     outcome = simulate(world)
     for request in outcome.requests:
         if not request.failure:
-            assert request.arrival <= request.admitted_at < request.first_token_at <= request.finished_at
+            reached = request.arrival + world.instances[request.instance].intake_ps
+            assert reached <= request.admitted_at < request.first_token_at <= request.finished_at
             assert (request.first_token_at == request.finished_at) == (request.output_tokens == 1)
     for intervals in busy(outcome):
         assert all(begin < end for begin, end in intervals)
@@ -85,7 +86,8 @@ def test_an_instance_with_something_to_do_is_never_idle(world):
     present = defaultdict(list)
     for request in outcome.requests:
         if not request.failure:
-            present[request.instance].append((request.arrival, request.finished_at))
+            reached = request.arrival + world.instances[request.instance].intake_ps
+            present[request.instance].append((reached, request.finished_at))
     for index, intervals in enumerate(busy(outcome)):
         for (_, end), (begin, _) in pairwise(intervals):
             # A request that is here all through a pause could have run in it: each one fits an empty instance.
@@ -139,11 +141,15 @@ def test_a_request_too_large_fails_at_once_and_alone(world):
     index = len(world.workload) // 2
     outcome = simulate(World(with_output(world.workload, index, most + 1), world.instances, world.router, world.seed))
     large = next(request for request in outcome.requests if request.index == index)
-    assert "context limit" in large.failure or "KV blocks" in large.failure
+    assert any(reason in large.failure for reason in ("context limit", "KV blocks", "a prompt of"))
     assert large.finished_at == large.arrival
     for request in outcome.requests:
-        setup = world.instances[request.instance]
-        tokens = request.prompt_tokens + request.output_tokens
-        # The last token is never written to the cache.
-        fits = tokens <= setup.max_model_len and tokens - 1 <= setup.blocks * setup.block_size
+        fits = world.instances[request.instance].fits(request.prompt_tokens, request.output_tokens)
         assert request.status is (Status.COMPLETED if fits else Status.FAILED)
+
+
+@given(worlds())
+def test_trtllm_never_preempts(world):
+    outcome = simulate(world.scheduled_by("trtllm"))
+    assert not any(request.preemptions for request in outcome.requests)
+    assert all(request.finished_at >= 0 for request in outcome.requests)

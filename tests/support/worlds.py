@@ -14,11 +14,15 @@ from simulator.cluster.cluster import Cluster, Server
 from simulator.cluster.registry import ROUTERS
 from simulator.core import Request, Streams
 from simulator.cost.base import CostModel, FixedCost
-from simulator.cost.roofline import RooflineCost
+from simulator.cost.build import build_cost
+from simulator.cost.iteration import IterationCost
+from simulator.cost.kernel_terms import KernelTerms
+from simulator.cost.parallelism import Parallelism
 from simulator.engine.core import EngineCore
 from simulator.engine.kv_pool import CountingPool, KVPool
 from simulator.engine.ledger import Ledger
 from simulator.engine.prefix_pool import PrefixPool
+from simulator.hardware.engine_profile import load_engine
 from simulator.hardware.registry import load_profile
 from simulator.model.registry import load_model
 from simulator.scheduling.registry import SCHEDULERS
@@ -29,7 +33,18 @@ ITERATION_PS = 10**9
 
 @cache
 def roofline(hardware: str, model: str) -> CostModel:
-    return RooflineCost(load_model(model), load_profile(hardware), 1)
+    """Return what iterations cost by rooflines alone."""
+    build = load_engine("vllm").build()
+    terms = KernelTerms(load_model(model), load_profile(hardware), Parallelism(), None)
+    return IterationCost(terms, build.host, build.captured, {})
+
+
+@cache
+def measured(hardware: str = "h100_sxm", model: str = "llama-3.1-8b", engine: str = "vllm") -> CostModel:
+    """Return what iterations cost by a GPU's measured tables: of single kernels, or of whole layers on an RTX 4090."""
+    profile = load_engine(engine)
+    build = profile.build()
+    return build_cost(load_model(model), load_profile(hardware), profile, build, build.host, Parallelism())
 
 
 def fixed(iteration_ps: int) -> CostModel:
@@ -42,7 +57,7 @@ def knotty(total_width: int, longest_width: int, slopes: tuple[int, ...]) -> Cos
 
 # Looked up once: each listing reads the metadata of all installed packages for entry points.
 _ROUTERS, _SCHEDULERS = ROUTERS.names(), SCHEDULERS.names()
-COSTS = {"roofline": roofline, "fixed": fixed, "knotty": knotty}
+COSTS = {"roofline": roofline, "measured": measured, "fixed": fixed, "knotty": knotty}
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,9 @@ class InstanceSetup:
     caching: bool
     max_model_len: int
     cost: tuple[str, tuple[Any, ...]]
+    admission_lag: int = 0
+    intake_ps: int = 0
+    chunked: bool = True
 
     def pool(self, by_content: bool) -> KVPool:
         if self.caching and by_content:
@@ -71,13 +89,29 @@ class InstanceSetup:
         return replace(self, blocks=-(-tokens // self.block_size), max_model_len=4096, max_num_seqs=seqs,
                        max_num_batched_tokens=batched)  # fmt: skip
 
+    def fits(self, prompt: int, output: int) -> bool:
+        """Tell whether a request can ever be served; the last token is never written to the cache."""
+        if self.scheduler == "trtllm" and not self.chunked and prompt > self.max_num_batched_tokens:
+            return False
+        tokens = prompt + output
+        return tokens <= self.max_model_len and tokens - 1 <= self.blocks * self.block_size
+
     def server(self, by_content: bool) -> Server:
         """Return a new server, its policy watched."""
-        names = ("max_num_seqs", "max_num_batched_tokens", "policy")
-        scheduler = watched(self.scheduler, {name: getattr(self, name) for name in names})
+        scheduler = watched(
+            self.scheduler,
+            {
+                "max_num_seqs": self.max_num_seqs,
+                "max_num_batched_tokens": self.max_num_batched_tokens,
+                "policy": self.policy,
+                "max_batch_size": self.max_num_seqs,
+                "max_num_tokens": self.max_num_batched_tokens,
+                "enable_chunked_prefill": self.chunked,
+            },
+        )
         core = EngineCore(self.pool(by_content), scheduler, Ledger(), self.max_model_len)
         name, arguments = self.cost
-        return Server(core, COSTS[name](*arguments))
+        return Server(core, COSTS[name](*arguments), self.admission_lag, self.intake_ps)
 
 
 @dataclass(frozen=True)
@@ -88,6 +122,10 @@ class World:
     instances: tuple[InstanceSetup, ...]
     router: str
     seed: int
+
+    def scheduled_by(self, scheduler: str) -> "World":
+        """Return the same world with another policy on all instances."""
+        return replace(self, instances=tuple(replace(setup, scheduler=scheduler) for setup in self.instances))
 
 
 class Outcome(NamedTuple):
@@ -203,6 +241,11 @@ _COSTS = st.one_of(
         st.just("roofline"),
         st.tuples(st.sampled_from(["h100_sxm", "l40s"]), st.sampled_from(["llama-3.1-8b", "opt-13b"])),
     ),
+    # Kernels, kernels under a floor of the host's, and layers with skew: what a closed form can go wrong at.
+    st.tuples(
+        st.just("measured"),
+        st.sampled_from([(), ("h100_sxm", "llama-3.1-8b", "trtllm"), ("rtx_4090", "llama-3.1-8b")]),
+    ),
     st.tuples(
         st.just("knotty"),
         st.tuples(_WIDTHS, _WIDTHS, st.lists(st.integers(0, 100_000), min_size=1, max_size=3).map(tuple)),
@@ -226,6 +269,9 @@ def instances(draw: st.DrawFn) -> InstanceSetup:
         caching=draw(st.booleans()),
         max_model_len=draw(st.sampled_from([4096, 4096, 4096, 100])),
         cost=draw(_COSTS),
+        admission_lag=draw(st.sampled_from([0, 1])),
+        chunked=draw(st.booleans()),
+        intake_ps=draw(st.sampled_from([0, 0, 1, ITERATION_PS, 3 * ITERATION_PS + 7])),
     )
 
 

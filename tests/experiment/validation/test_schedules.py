@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from simulator.core import InputError
-from simulator.experiment.validate_schedules import validate_folder
+from simulator.experiment.validation.schedules import validate_folder
 
-GOLDEN = Path(__file__).parents[1] / "golden/schedules"
-RECORDED = Path(__file__).parents[2] / "../shared/vllm_schedules"
+GOLDEN = Path(__file__).parents[2] / "golden/schedules"
+RECORDED = Path(__file__).parents[3] / "../shared/vllm_schedules"
 
 
 def test_decisions_derived_by_hand_are_repeated():

@@ -1,0 +1,140 @@
+"""Least absolute relative error: Gauss-Newton steps on simulated figures, reweighted so that outliers do not rule."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.experiment.calibration.observations import Observation
+from simulator.experiment.calibration.recipe import TRIAL_STEPS, Step
+from simulator.experiment.calibration.simulator import Simulator
+from simulator.hardware.engine_profile import EngineProfile
+
+Float = NDArray[np.float64]
+Report = Callable[[str], None]
+_ROUNDS = 4
+_SMALL = 0.02  # relative errors below this count as squares, above it as absolute values
+_SCALES = ("prefill", "decode")
+_ALLOWED = (0.8, 1.3)
+
+
+class Fit(NamedTuple):
+    """Fitted constants in seconds (or as factors) by name, and the mean absolute relative error before and after."""
+
+    constants: dict[str, float]
+    before: float
+    after: float
+    figures: int
+
+
+def fit_step(
+    engine: EngineProfile, step: Step, data: Sequence[Observation], simulate: Simulator, report: Report
+) -> tuple[EngineProfile, Fit]:
+    """Return the engine with a step's constants fitted, and the fit.
+
+    Every group of observations weighs the same, whatever its number of points.
+    """
+    start = getattr(engine.named(step.builds[0]), step.side)
+    at = np.array([getattr(start, name) for name in step.free])
+    trial = np.array([TRIAL_STEPS[name] for name in step.free])
+    weights = _weights(data)
+
+    def residuals(values: Float) -> Float:
+        tried = with_constants(engine, step, dict(zip(step.free, values.tolist(), strict=True)))
+        return _residuals(simulate(tried, data, step.builds), data)
+
+    errors = residuals(at)
+    first = best = _score(errors, weights)
+    for round_ in range(_ROUNDS):
+        columns = []
+        for index in range(len(at)):
+            moved = at.copy()
+            moved[index] += trial[index]
+            columns.append((residuals(moved) - errors) / trial[index])
+        jacobian = np.column_stack(columns)
+        moved, score, errors_there = _descend(residuals, at, errors, jacobian, weights, step.free)
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in zip(step.free, moved, strict=True))
+        report(f"round {round_ + 1}: error {score:.2%} with {shown}")
+        if score > best - 2e-4:
+            if score < best:
+                at, best = moved, score
+            break
+        at, errors, best = moved, errors_there, score
+    constants = dict(zip(step.free, at.tolist(), strict=True))
+    return with_constants(engine, step, constants), Fit(constants, first, best, len(errors))
+
+
+def _descend(
+    residuals: Callable[[Float], Float],
+    at: Float,
+    errors: Float,
+    jacobian: Float,
+    weights: Float,
+    names: Sequence[str],
+) -> tuple[Float, float, Float]:
+    """Return where a reweighted Gauss-Newton step leads, halved until it helps: values, score and errors there."""
+    target = _solve(at, errors, jacobian, weights, names)
+    share = 1.0
+    while True:
+        there = at + share * (target - at)
+        found = residuals(there)
+        score = _score(found, weights)
+        if score < _score(errors, weights) or share < 0.2:
+            return there, score, found
+        share /= 2
+
+
+def _solve(at: Float, errors: Float, jacobian: Float, weights: Float, names: Sequence[str]) -> Float:
+    """Minimise the weighted absolute value of the linearised errors, within each constant's bounds."""
+    low = np.array([_ALLOWED[0] if name in _SCALES else 0.0 for name in names])
+    high = np.array([_ALLOWED[1] if name in _SCALES else np.inf for name in names])
+    values: Float = at.copy()
+    held = np.zeros(len(at), bool)
+    for _ in range(30):
+        now = errors + jacobian @ (values - at)
+        scale = np.sqrt(weights / np.maximum(np.abs(now), _SMALL))
+        free = ~held
+        step, *_ = np.linalg.lstsq(jacobian[:, free] * scale[:, None], -now * scale, rcond=None)
+        values[free] += step
+        outside = (values < low) | (values > high)
+        np.clip(values, low, high, out=values)
+        held |= outside
+        if held.all():
+            break
+    found: Float = values
+    return found
+
+
+def with_constants(engine: EngineProfile, step: Step, constants: Mapping[str, float]) -> EngineProfile:
+    """Return the engine with constants of a step's builds replaced."""
+    builds = []
+    for build in engine.builds:
+        if build.name in step.builds:
+            host = getattr(build, step.side).model_copy(update=dict(constants))
+            build = build.model_copy(update={step.side: host})
+        builds.append(build)
+    return engine.model_copy(update={"builds": tuple(builds)})
+
+
+def _residuals(simulated: Sequence[dict[str, float] | None], data: Sequence[Observation]) -> Float:
+    found = []
+    for observation, figures in zip(data, simulated, strict=True):
+        for name, measured in observation.measured.items():
+            # What cannot be simulated says nothing, with these constants or others.
+            found.append(0.0 if figures is None else figures[name] / measured - 1)
+    return np.array(found)
+
+
+def _weights(data: Sequence[Observation]) -> Float:
+    counts: dict[tuple[str, str], int] = {}
+    keys = [(observation.group, name.split()[0]) for observation in data for name in observation.measured]
+    for key in keys:
+        counts[key] = counts.get(key, 0) + 1
+    weights = np.array([1.0 / counts[key] for key in keys])
+    shares: Float = weights / weights.sum()
+    return shares
+
+
+def _score(errors: Float, weights: Float) -> float:
+    return float(weights @ np.abs(errors))

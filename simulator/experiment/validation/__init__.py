@@ -1,0 +1,1 @@
+"""The simulator's answers beside recorded and measured ones."""

@@ -1,0 +1,172 @@
+"""A measured serving point: who served it, under which protocol, and what came out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulator.core import InputError
+from simulator.experiment.validation.known_names import checkpoint_named, hardware_named
+from simulator.experiment.validation.measured_csv import Row, read_rows
+from simulator.experiment.validation.setup import Setup
+from simulator.model.registry import load_model
+from simulator.model.shape import Experts
+from simulator.workload.generators.benchmark_client import BenchmarkClient
+
+_REQUIRED = ("system", "engine", "model", "tp", "isl_tokens", "osl_tokens", "concurrency", "mean_ttft_ms",
+             "mean_tpot_ms")  # fmt: skip
+# The export multiplies the two: tp = ep = n squared are n GPUs that split layers n ways and keep experts whole.
+_SQUARED_GPUS = {4: 2, 16: 4, 64: 8}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an origin's client runs a point: requests and warm-ups as multiples of the concurrency.
+
+    ``shortest`` is the least length as a share of nominal (lengths are uniform up to nominal), ``gap_s`` the client's
+    time from an answer to its next request.
+    """
+
+    shortest: float = 1.0
+    requests: int = 10
+    warmups: int = 0
+    gap_s: float = 0.0
+
+
+# InferenceX states its protocol; NVIDIA's sweeps do not, and equal TTFTs whatever the output length show fixed lengths
+# in lock-step, which need a client that misses an iteration between two requests.
+PROTOCOLS = {
+    "inferencex": Protocol(shortest=0.8, warmups=2),
+    "nvidia-aic-internal": Protocol(gap_s=0.002),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of measured points; times in ms, as means over requests."""
+
+    where: str
+    system: str
+    engine: str
+    version: str
+    model: str
+    precision: str
+    tensor_parallel: int
+    pipeline_parallel: int
+    attention_dp: int
+    expert_parallel: int
+    isl: int
+    osl: int
+    concurrency: int | None
+    ttft: float
+    tpot: float
+    origin: str
+    flag: str
+    replicates: int
+    replicate_spread: float
+
+    @property
+    def parallelism(self) -> str:
+        """Which GPUs do what: ``tp8 ep``."""
+        parts = [f"tp{self.tensor_parallel}"]
+        parts += [f"pp{self.pipeline_parallel}"] if self.pipeline_parallel > 1 else []
+        parts += [f"dp{self.attention_dp}"] if self.attention_dp > 1 else []
+        return " ".join(parts + (["ep"] if self.expert_parallel > 1 else []))
+
+    @property
+    def counts_for_tpot(self) -> bool:
+        """Whether the row's TPOT is to be trusted."""
+        return not self.flag.startswith("doubtful")
+
+    @property
+    def counts_for_ttft(self) -> bool:
+        """Whether the row's TTFT is to be trusted, and is not that of a queue that grew to the run's end."""
+        return self.counts_for_tpot and "ttft doubtful" not in self.flag and "queue-saturated" not in self.flag
+
+    def setup(self) -> Setup:
+        """Return what served the point; InputError where it is not known or not modelled."""
+        if self.attention_dp > 1:
+            raise InputError(f"data-parallel attention over {self.attention_dp} is not modelled")
+        if 1 < self.expert_parallel < self.tensor_parallel:
+            raise InputError(f"experts on {self.expert_parallel} of {self.tensor_parallel} GPUs are not modelled")
+        model, quantization = checkpoint_named(self.model, self.precision)
+        return Setup(
+            hardware_named(self.system),
+            model,
+            engine=self.engine or "vllm",
+            version=self.version or None,
+            tensor_parallel=self.tensor_parallel,
+            pipeline_parallel=self.pipeline_parallel,
+            expert_parallel=self.expert_parallel > 1 or self._keeps_experts_whole(model, quantization),
+            quantization=quantization,
+        )
+
+    def _keeps_experts_whole(self, model: str, quantization: str | None) -> bool:
+        """Tell whether experts cannot be split this way, so that the engine must have kept them whole."""
+        shape = load_model(model).with_precision(quantization, "auto")
+        try:
+            shape.check_split(self.tensor_parallel, 1, self.pipeline_parallel)
+        except InputError:
+            return any(isinstance(kind.mlp, Experts) for kind in shape.kinds)
+        return False
+
+    def client(self) -> BenchmarkClient:
+        """Return the client of the point's origin, an origin without a known protocol having fixed lengths."""
+        if not self.concurrency:
+            raise InputError("the concurrency is not recorded")
+        protocol, many = PROTOCOLS.get(self.origin, Protocol()), self.concurrency
+        return BenchmarkClient(
+            many,
+            self.isl,
+            self.osl,
+            requests=protocol.requests * many,
+            warmups=protocol.warmups * many,
+            shortest=protocol.shortest,
+            gap_s=protocol.gap_s,
+        )
+
+    def label(self) -> dict[str, Any]:
+        """Return what identifies the point, for tables and JSON."""
+        return {
+            "system": self.system,
+            "engine": self.engine,
+            "engine_version": self.version,
+            "model": self.model,
+            "precision": self.precision or "native",
+            "parallelism": self.parallelism,
+            "origin": self.origin,
+            "isl": self.isl,
+            "osl": self.osl,
+            "concurrency": self.concurrency,
+        }
+
+
+def read_points(path: Path) -> list[Point]:
+    """Return the points of a CSV file; InputError names the line of a cell that cannot be."""
+    return [_point(row) for row in read_rows(path, _REQUIRED)]
+
+
+def _point(row: Row) -> Point:
+    tensor_parallel, experts = row.count("tp") or 1, row.count("moe_ep") or 1
+    if experts == tensor_parallel and tensor_parallel in _SQUARED_GPUS:
+        tensor_parallel = experts = _SQUARED_GPUS[tensor_parallel]
+    return Point(
+        row.where,
+        row.text("system"),
+        row.text("engine").lower(),
+        row.text("engine_version"),
+        row.text("model"),
+        row.text("gemm_dtype").lower(),
+        tensor_parallel,
+        row.count("pp") or 1,
+        row.count("attention_dp") or 1,
+        experts,
+        row.count("isl_tokens") or 1,
+        row.count("osl_tokens") or 1,
+        row.count("concurrency"),
+        row.latency("mean_ttft_ms"),
+        row.latency("mean_tpot_ms"),
+        row.text("origin"),
+        row.text("flag"),
+        row.count("replicates") or 1,
+        row.number("replicate_spread") or 0.0,
+    )

@@ -1,0 +1,60 @@
+"""Recorded runs of real engines, request by request, beside simulated ones."""
+
+from pathlib import Path
+from typing import Any
+
+from simulator.core import InputError
+from simulator.experiment.validation.known_names import NotCovered
+from simulator.experiment.validation.predict import predict
+from simulator.experiment.validation.request_run import read_run, run_folders
+from simulator.experiment.validation.scores import compare, worst_mean
+from simulator.experiment.validation.workers import Listener, on_all
+
+METRICS = ("ttft", "tpot", "e2el")
+_REPLICAS = (
+    "Data-parallel replicas are engines of their own behind a router by requests in flight; experts that they would "
+    "share are whole in each."
+)
+
+
+def validate_requests(folder: Path, *, workers: int | None = 1, progress: Listener | None = None) -> dict[str, Any]:
+    """Replay the recorded arrivals and lengths of every run in a folder and compare latencies.
+
+    ``overall`` has ``points`` (runs), ``requests`` and ``worst_mean_error`` (the largest absolute error of a run's mean
+    TTFT, TPOT or end-to-end latency, a fraction) with ``worst`` naming it, and ``worst_tail_error`` over p90 and p99.
+    ``groups`` has a run's ``errors`` (signed), ``measured_ms`` and ``predicted_ms``, each by metric and statistic.
+    ``not_covered`` has runs that cannot be simulated, with the reason, ``assumptions`` what was taken for granted.
+    """
+    runs = on_all(compare_run, run_folders(folder), workers=workers, progress=progress)
+    groups = [run for run in runs if "reason" not in run]
+    return {
+        "overall": worst_mean(groups) | {"not_covered": len(runs) - len(groups)},
+        "groups": groups,
+        "not_covered": [run for run in runs if "reason" in run],
+        "assumptions": [_REPLICAS] if any(run["replicas"] > 1 for run in groups) else [],
+    }
+
+
+def compare_run(folder: Path) -> dict[str, Any]:
+    """Return one run's line of ``groups``; with ``reason`` instead of figures where it cannot be simulated.
+
+    InputError for a file that cannot be read.
+    """
+    try:
+        run = read_run(folder)
+    except NotCovered as problem:
+        return {"run": folder.name, "reason": problem.message}
+    try:
+        prediction = predict(run.setup, run.workload)
+    except InputError as problem:
+        return {"run": folder.name, "reason": problem.message}
+    return {
+        "run": folder.name,
+        "hardware": run.setup.hardware,
+        "model": run.setup.model,
+        "tensor_parallel": run.setup.tensor_parallel,
+        "replicas": run.setup.replicas,
+        "requests": len(run.workload),
+        "kv_blocks": prediction.kinds[0]["kv_blocks"],
+        "preemptions": prediction.preemptions,
+    } | compare({name: (getattr(prediction, name), getattr(run, name)) for name in METRICS})

@@ -1,0 +1,138 @@
+"""The sections of a GPU's profile: quantities carry units in the YAML, and are floats in SI base units here."""
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from simulator.core.quantity import Bandwidth, Duration, DurationOrZero, Power, Size
+from simulator.core.quantity import Compute as ComputeRate
+
+
+class Section(BaseModel):
+    """A mapping of the profile; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Memory(Section):
+    """Device memory: capacity as the driver reports it, bandwidth and L2 cache as the datasheet states them."""
+
+    capacity: Size
+    bandwidth: Bandwidth
+    l2: Size | None = None
+
+
+class Roofline(Section):
+    """Time of one kernel: ``launch + (c**blend + b**blend) ** (1 / blend)``.
+
+    c is its FLOPs over ``compute``, b its bytes over ``bandwidth``: achieved rates, fitted to measured kernels. A
+    large ``blend`` is the textbook roofline max(c, b); a small one rounds its ridge off, as kernels do. ``error`` is
+    the median relative error of the fit over ``samples`` measured kernels.
+    """
+
+    launch: DurationOrZero
+    compute: ComputeRate
+    bandwidth: Bandwidth
+    blend: Annotated[float, Field(ge=1)]
+    error: Annotated[float, Field(ge=0)]
+    samples: Annotated[int, Field(ge=1)]
+
+    def table(self, flops: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the times of many kernels: ``seconds`` for arrays of FLOPs and bytes (above 0)."""
+        c, b = flops / self.compute, size / self.bandwidth
+        longer = np.maximum(c, b)
+        rounded: NDArray[np.float64] = ((c / longer) ** self.blend + (b / longer) ** self.blend) ** (1 / self.blend)
+        return self.launch + longer * rounded
+
+    def seconds(self, flops: float, size: float) -> float:
+        """Return the time of a kernel of so many FLOPs that moves so many bytes."""
+        c, b = flops / self.compute, size / self.bandwidth
+        longer = max(c, b)
+        if longer == 0:
+            return self.launch
+        # Scaled by the longer one, so that powers of tiny times stay in range.
+        rounded: float = ((c / longer) ** self.blend + (b / longer) ** self.blend) ** (1 / self.blend)
+        return self.launch + longer * rounded
+
+
+class Elementwise(Section):
+    """Memory-bound small operators: ``launch + bytes / bandwidth`` each."""
+
+    launch: Duration
+    bandwidth: Bandwidth
+
+
+class AllReduce(Section):
+    """All-reduce over n GPUs of one node: ``latency + 2 (n - 1) / n * bytes / bandwidth``.
+
+    ``direct`` is false where the GPUs cannot read each other's memory: then this holds rather than a table of
+    all-reduces measured on a node where they can.
+    """
+
+    latency: Duration
+    bandwidth: Bandwidth
+    most_gpus: Annotated[int, Field(ge=2)]
+    direct: bool = True
+
+
+class Link(Section):
+    """One kind of link of a GPU: bandwidth in one direction, latency, whether GPUs read each other's memory over it."""
+
+    bandwidth: Bandwidth
+    latency: Duration | None = None
+    peer_access: bool = True
+
+
+class Links(Section):
+    """A GPU's links: to others in its node, to the host and over PCIe, to other nodes."""
+
+    nvlink: Link | None = None
+    pcie: Link | None = None
+    infiniband: Link | None = None
+
+
+class Draw(Section):
+    """Power of one GPU: the limit it is sold with, and what it draws when idle, where that was measured."""
+
+    tdp: Power
+    idle: Power | None = None
+
+
+class Price(Section):
+    """What an hour of one GPU costs, in a currency, asked when from whom."""
+
+    per_hour: Annotated[float, Field(gt=0)]
+    currency: str = "USD"
+    source: str
+    date: str
+
+
+class SkewShare(Section):
+    """How much of a decode batch's attention waits for its longest context instead of the mean one.
+
+    ``x`` is requests times KV heads a GPU over twice the number of multiprocessors, ``median``, ``low`` and ``high``
+    the quartiles of the measured share over ``cells`` groups of measurements.
+    """
+
+    x: Annotated[float, Field(gt=0)]
+    median: float
+    low: float
+    high: float
+    cells: Annotated[int, Field(ge=1)]
+
+
+class Host(Section):
+    """Time the engine's host adds to an iteration: a fixed part, and one for every request in it."""
+
+    iteration: DurationOrZero
+    sequence: DurationOrZero
+    reserved_memory: Size
+
+
+class TableFile(Section):
+    """The file of measured tables beside the profile, and its sha256."""
+
+    file: Annotated[str, Field(pattern=r"^[^/\\]+\.npz$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

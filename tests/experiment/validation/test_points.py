@@ -1,0 +1,184 @@
+"""Measured serving points: what the simulator itself measured is found again without error, the rest is reported."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from simulator.core import InputError
+from simulator.experiment.validation.point import read_points
+from simulator.experiment.validation.points import simulate_point, validate_points
+
+MEASURED = Path(__file__).parents[3] / "../shared/measured/serving_points.csv"
+ROW = {
+    "system": "h100_sxm",
+    "engine": "vllm",
+    "engine_version": "0.12.0",
+    "model": "meta-llama/Llama-3.1-8B-Instruct",
+    "gemm_dtype": "",
+    "tp": "1.0",
+    "moe_ep": "1.0",
+    "isl_tokens": "256",
+    "osl_tokens": "24",
+    "concurrency": "4.0",
+    "mean_ttft_ms": "100",
+    "mean_tpot_ms": "10",
+    "origin": "inferencex",
+    "replicates": "1",
+    "replicate_spread": "0.0",
+    "flag": "",
+}
+
+
+def write(path, *rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ROW)
+        writer.writeheader()
+        writer.writerows({**ROW, **row} for row in rows)
+    return path
+
+
+def measured(tmp_path, *rows, seed=0, slower=1.0):
+    """Return a file in which each row says what the simulator measures with a seed, TTFTs times ``slower``."""
+    outcomes = [simulate_point(point, seed) for point in read_points(write(tmp_path / "bare.csv", *rows))]
+    filled = [
+        {**row, "mean_ttft_ms": outcome.ttft * slower, "mean_tpot_ms": outcome.tpot}
+        for row, outcome in zip(rows, outcomes, strict=True)
+    ]
+    return write(tmp_path / "points.csv", *filled)
+
+
+LOADS = ({"concurrency": "2"}, {"concurrency": "6", "tp": "2"}, {"isl_tokens": "900", "origin": "nvidia-aic-internal"})
+
+
+def test_the_simulators_own_points_have_no_error(tmp_path):
+    verdict = validate_points(measured(tmp_path, *LOADS))
+    overall = verdict["overall"]
+    assert (overall["points"], overall["tpot_points"], overall["ttft_points"], overall["not_covered"]) == (3, 3, 3, 0)
+    assert overall["tpot_mape"] == pytest.approx(0, abs=1e-12)
+    assert overall["ttft_mape"] == pytest.approx(0, abs=1e-12)
+    assert [point["concurrency"] for point in verdict["points"]] == [2, 6, 4]
+
+
+def test_another_seed_differs_by_noise_only(tmp_path):
+    overall = validate_points(measured(tmp_path, *LOADS, seed=1))["overall"]
+    assert 0 < overall["tpot_mape"] < 0.01
+    assert 0 < overall["ttft_mape"] < 0.1
+
+
+def test_two_processes_tell_the_same(tmp_path):
+    file, heard = measured(tmp_path, *LOADS), []
+    both = validate_points(file, workers=2, progress=lambda done, total: heard.append((done, total)))
+    assert both == validate_points(file)
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_errors_are_signed_and_grouped(tmp_path):
+    file = measured(tmp_path, {}, {"tp": "2"}, {"tp": "2", "isl_tokens": "512"}, slower=1.25)
+    verdict = validate_points(file, group_by=["parallelism"])
+    first, second = verdict["groups"]
+    assert (first["parallelism"], first["points"], second["parallelism"], second["points"]) == ("tp1", 1, "tp2", 2)
+    for scores in (first, second, verdict["overall"]):
+        assert scores["ttft_bias"] == pytest.approx(-0.2)
+        assert scores["ttft_mape"] == pytest.approx(0.2)
+        assert scores["tpot_mape"] == pytest.approx(0, abs=1e-12)
+    assert [(row["isl"], row["points"]) for row in verdict["regions"]["isl"]] == [(256, 2), (512, 1)]
+
+
+@pytest.mark.parametrize(
+    ("flag", "tpot", "ttft"),
+    [
+        ("", 1, 1),
+        ("engine version missing;", 1, 1),
+        ("doubtful: more than peak throughput", 0, 0),
+        ("ttft doubtful: contains a stream interval", 1, 0),
+        ("queue-saturated(TTFT>20s);engine version missing;", 1, 0),
+    ],
+)
+def test_a_flag_takes_a_row_out_of_what_it_spoils(tmp_path, flag, tpot, ttft):
+    overall = validate_points(write(tmp_path / "points.csv", {"flag": flag}))["overall"]
+    assert (overall["points"], overall["tpot_points"], overall["ttft_points"]) == (1, tpot, ttft)
+    assert (overall["tpot_mape"] is None, overall["ttft_mape"] is None) == (not tpot, not ttft)
+    assert overall["ttft_flagged_points"] == 1 - ttft
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"model": "nobody/Unheard-13B"}, "model 'nobody/Unheard-13B' is not known"),
+        ({"system": "mi300x"}, "no hardware profile for 'mi300x'"),
+        ({"concurrency": ""}, "the concurrency is not recorded"),
+        ({"model": "meta-llama/Llama-3.1-70B"}, "llama-3.1-70b does not fit h100_sxm"),
+        ({"engine": "ollama"}, "unknown engine 'ollama'"),
+        ({"tp": "8", "moe_ep": "2"}, "experts on 2 of 8 GPUs are not modelled"),
+        ({"isl_tokens": "200000"}, "40 of 40 requests cannot be served"),
+    ],
+)
+def test_what_cannot_be_simulated_is_listed_with_the_reason(tmp_path, row, reason):
+    verdict = validate_points(write(tmp_path / "points.csv", {}, row))
+    assert (verdict["overall"]["points"], verdict["overall"]["not_covered"]) == (1, 1)
+    (missed,) = verdict["not_covered"]
+    assert reason in missed["reason"]
+    assert missed["where"] == f"{tmp_path / 'points.csv'}:3"
+
+
+@pytest.mark.parametrize(("recorded", "gpus"), [("4", 2), ("16", 4), ("64", 8)])
+def test_equal_squares_of_tp_and_ep_are_the_square_of_the_gpus(tmp_path, recorded, gpus):
+    (point,) = read_points(write(tmp_path / "points.csv", {"tp": recorded, "moe_ep": recorded}))
+    assert (point.tensor_parallel, point.expert_parallel, point.parallelism) == (gpus, gpus, f"tp{gpus} ep")
+
+
+def test_experts_that_cannot_be_split_are_kept_whole(tmp_path):
+    row = {"system": "h200_sxm", "model": "MiniMaxAI/MiniMax-M2.5", "gemm_dtype": "fp8"}
+    four, eight = read_points(write(tmp_path / "points.csv", {**row, "tp": "4"}, {**row, "tp": "8"}))
+    assert (four.setup().expert_parallel, eight.setup().expert_parallel) == (False, True)
+
+
+def test_fp8_of_a_model_is_its_published_checkpoint(tmp_path):
+    (point,) = read_points(write(tmp_path / "p.csv", {"model": "meta-llama/Llama-3.1-70B", "gemm_dtype": "fp8"}))
+    setup = point.setup()
+    assert (setup.model, setup.quantization) == ("llama-3.1-70b-fp8", None)
+
+
+def test_protocols_follow_the_origin(tmp_path):
+    origins = ("inferencex", "nvidia-aic-internal", "someone")
+    points = read_points(write(tmp_path / "points.csv", *({"origin": origin} for origin in origins)))
+    known, lockstep, other = (point.client() for point in points)
+    assert (known.shortest, known.requests, known.warmups, known.gap_s) == (0.8, 40, 8, 0.0)
+    assert (lockstep.shortest, lockstep.requests, lockstep.warmups, lockstep.gap_s) == (1.0, 40, 0, 0.002)
+    assert (other.shortest, other.requests, other.warmups, other.gap_s) == (1.0, 40, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"mean_tpot_ms": "fast"}, "mean_tpot_ms is 'fast', not a number"),
+        ({"mean_ttft_ms": ""}, "mean_ttft_ms is missing"),
+        ({"mean_ttft_ms": "0"}, "mean_ttft_ms is 0"),
+        ({"isl_tokens": "12.5"}, "isl_tokens is 12.5, not a whole number"),
+        ({"tp": "-1"}, "tp is -1"),
+    ],
+)
+def test_a_wrong_cell_is_named_with_its_line(tmp_path, row, message):
+    with pytest.raises(InputError, match=message) as error:
+        validate_points(write(tmp_path / "points.csv", {}, row))
+    assert error.value.where == f"{tmp_path / 'points.csv'}:3"
+
+
+def test_a_missing_column_and_an_unknown_group_are_named(tmp_path):
+    (tmp_path / "short.csv").write_text("system,engine\nh100_sxm,vllm\n")
+    with pytest.raises(InputError, match="no column 'model'"):
+        validate_points(tmp_path / "short.csv")
+    with pytest.raises(InputError, match="unknown group 'modle'"):
+        validate_points(write(tmp_path / "points.csv", {}), group_by=["modle"])
+
+
+@pytest.mark.skipif(not MEASURED.is_file(), reason="the measured points are not here")
+def test_every_measured_point_is_covered_but_those_without_a_concurrency():
+    missed = []
+    for point in read_points(MEASURED):
+        try:
+            point.setup(), point.client()
+        except InputError as problem:
+            missed.append(problem.message)
+    assert missed == ["the concurrency is not recorded"] * 3
