@@ -103,7 +103,10 @@ int run(const Options& options) {
     int gpus = 0;
     const cudaError_t status = cudaGetDeviceCount(&gpus);
     if (status != cudaSuccess || gpus == 0) {
-        std::fprintf(stderr, "no GPU can be used: %s\n", status == cudaSuccess ? "the driver shows none" : cudaGetErrorString(status));
+        int driver = 0;
+        cudaDriverGetVersion(&driver);
+        const char* reason = driver == 0 ? "no NVIDIA driver is installed" : status == cudaSuccess ? "the driver shows none" : cudaGetErrorString(status);
+        std::fprintf(stderr, "no GPU can be used: %s\n", reason);
         return 1;
     }
     cudaDeviceProp gpu{};

@@ -41,39 +41,54 @@ class Router(ABC):
 class Least:
     """The instance with the smallest value, found and updated in O(log n); ties go to the one chosen longest ago.
 
-    A heap with stale entries: an entry counts only if it carries its instance's latest value and choice.
+    An instance's key holds its value and, below it, when it was chosen last. With few instances, looking at all keys is
+    cheapest; with more, they stand in a heap, where an entry counts only if it is its instance's latest key.
     """
 
     def __init__(self, instances: int) -> None:
-        self.values = [0] * instances
-        self._chosen = list(range(-instances, 0))
-        self._choices = 0
-        self._most_entries = 8 * instances + 64
-        self._heap = [(0, chosen, index) for index, chosen in enumerate(self._chosen)]
+        self._keys = list(range(instances))
+        self._choices = instances
+        self._heap = [(key, key) for key in self._keys] if instances > _FEW else None
+
+    @property
+    def values(self) -> list[int]:
+        """The values of all instances; O(n)."""
+        return [key >> _VALUE for key in self._keys]
+
+    def value(self, index: int) -> int:
+        """Return an instance's value."""
+        return self._keys[index] >> _VALUE
 
     def choose(self, change: int) -> int:
         """Return the instance with the smallest value and change that value; ties put it behind the others."""
-        heap, values, chosen = self._heap, self.values, self._chosen
-        while True:
-            value, when, index = heap[0]
-            if values[index] == value and chosen[index] == when:
-                break
-            heappop(heap)
-        self._choices += 1
-        chosen[index] = self._choices
-        values[index] = value = value + change
-        heapreplace(heap, (value, self._choices, index))
+        keys, heap = self._keys, self._heap
+        if heap is None:
+            key = min(keys)
+            index = keys.index(key)
+        else:
+            key, index = heap[0]
+            while keys[index] != key:
+                heappop(heap)
+                key, index = heap[0]
+        self._choices = choices = self._choices + 1
+        keys[index] = key = ((key >> _VALUE) + change << _VALUE) + choices
+        if heap is not None:
+            heapreplace(heap, (key, index))
         return index
 
     def set(self, index: int, value: int) -> None:
         """Set an instance's value."""
-        self.add(index, value - self.values[index])
+        self.add(index, value - self.value(index))
 
     def add(self, index: int, change: int) -> None:
         """Change an instance's value."""
-        value = self.values[index] = self.values[index] + change
-        heap = self._heap
-        heappush(heap, (value, self._chosen[index], index))
-        if len(heap) > self._most_entries:
-            self._heap = [(v, c, i) for i, (v, c) in enumerate(zip(self.values, self._chosen, strict=True))]
-            heapify(self._heap)
+        key = self._keys[index] = self._keys[index] + (change << _VALUE)
+        if self._heap is not None:
+            heappush(self._heap, (key, index))
+            if len(self._heap) > 8 * len(self._keys) + 64:
+                self._heap = [(key, index) for index, key in enumerate(self._keys)]
+                heapify(self._heap)
+
+
+_FEW = 16
+_VALUE = 40  # bits below a value: as many choices a run may make

@@ -11,6 +11,8 @@ from simulator.hardware.tables import Tables
 from simulator.model import Linear
 
 Float = NDArray[np.float64]
+# Libraries whose fp8 products were timed together with the search for their input's scale.
+_TIMED_WITH_SCALING = ("trtllm-",)
 _ACTIVATION_BYTES = {"fp8": 1.0, "fp8_block": 1.0, "int8": 1.0}
 _COMPUTE_GAIN = {"fp8": 2.0, "fp8_block": 2.0, "int8": 2.0}  # over 16 bit on the same tensor cores
 
@@ -40,7 +42,7 @@ class LinearTimes:
             self.notes[f"linear {linear.name} {linear.dtype}"] = "roofline"
             return self._roofline(linear, tokens)
         self.most_tokens = float(found.axes[2].knots[-1])
-        seconds = _read(found, linear, tokens)
+        seconds = _read(found, linear, tokens) - self._quantizing(linear, tokens)
         if linear.dtype == "fp8_block" and captured:
             for library in self._captured:
                 other = _find(tables, library, linear.dtype)
@@ -53,6 +55,14 @@ class LinearTimes:
         else:
             self.notes[f"linear {linear.name} {linear.dtype}"] = f"measured ({self._library})"
         return seconds
+
+    def _quantizing(self, linear: Linear, tokens: Float) -> Float:
+        """Return what a table's products spent on finding the scale of their input, which checkpoints bring along."""
+        assert self._library is not None
+        if linear.dtype != "fp8" or not self._library.startswith(_TIMED_WITH_SCALING):
+            return np.zeros_like(tokens)
+        grid = next(iter(self._profile.tables.find(self._library, "quantize", dtype="fp8")), None)
+        return np.zeros_like(tokens) if grid is None else np.nan_to_num(grid.at(float(linear.inputs), tokens))
 
     def _roofline(self, linear: Linear, tokens: Float) -> Float:
         """The type's own roofline, else the 16-bit one with the bytes of the format and its gain on tensor cores."""

@@ -46,7 +46,7 @@ class Clock(simpy.Environment):
         agenda = self.agenda
         while agenda:
             now, _, number, event = heappop(agenda)
-            if event.__class__ is Alarm:
+            if type(event) is Alarm:
                 if event.number == number:
                     self._now = now
                     event.wake(now)

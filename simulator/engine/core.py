@@ -56,18 +56,17 @@ class EngineCore:
                 ending = True
         return total, ending
 
-    def iterations_that_fit(self, count: int, unpaid: int) -> int:
+    def iterations_that_fit(self, count: int, paid: int) -> int:
         """Return how many of ``count`` decode iterations, of which nobody finishes before the last, memory allows.
 
-        ``unpaid``: 0 if a plan took the blocks of the first one already, 1 if not.
+        ``paid``: 1 if a plan took the blocks of the first one already, 0 if not.
         """
-        growing = count - 1 + unpaid
-        first = self.decodes.iteration + 1 - unpaid
-        return count - growing + self.decodes.iterations_that_fit(first, self.kv.free, growing)
+        first = self.decodes.iteration + paid
+        return paid + self.decodes.iterations_that_fit(first, self.kv.free, count - paid)
 
     def complete(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
         """Account for an iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
-        finished = list(self.complete_decodes(1, 0, now))
+        finished = self.finish_decodes(now) if self.complete_decodes(1, 0) else []
         last = self.decodes.iteration - 1
         for request in self.complete_chunks(chunks, now):
             self.ledger.add_span(request.index, last, last, 0)
@@ -93,8 +92,8 @@ class EngineCore:
                     decodes.add(request, made=1)
         return done
 
-    def complete_decodes(self, iterations: int, unpaid: int, now: int) -> Sequence[Request]:
-        """Account for decode iterations that ended at a time in ps; return the requests that finished.
+    def complete_decodes(self, iterations: int, unpaid: int) -> bool:
+        """Account for decode iterations; return whether requests finished (``finish_decodes``).
 
         The KV blocks of the last ``unpaid`` of them are taken here, those before were taken by a plan.
         """
@@ -102,11 +101,13 @@ class EngineCore:
         decodes.iteration = reached = decodes.iteration + iterations
         if unpaid and (blocks := decodes.blocks_needed(reached - unpaid, unpaid)):
             self.kv.take(blocks)
-        if decodes.next_finish >= reached:
-            return ()
-        finished = decodes.pop_finished()
+        return decodes.next_finish < reached
+
+    def finish_decodes(self, now: int) -> list[Request]:
+        """Let the requests go that made their last token in iterations that ended by now, a time in ps; return them."""
+        finished = self.decodes.pop_finished()
         for request in finished:
-            request.blocks = -(-request.computed // decodes.block_size)
+            request.blocks = -(-request.computed // self.kv.block_size)
             self._finish(request, now)
         return finished
 

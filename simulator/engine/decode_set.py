@@ -150,15 +150,15 @@ class DecodeSet:
 
     def blocks_needed(self, start: int, count: int) -> int:
         """Return how many KV blocks the members open in ``count`` iterations from number ``start`` on."""
-        size, crossings = self.block_size, self._crossings
+        size = self.block_size
         first = start % size
-        if count == 1:
-            return crossings[first]
         last = first + count % size
-        cycles = count // size * len(self.members)
-        if last <= size:
-            return cycles + sum(crossings[first:last])
-        return cycles + len(self.members) - sum(crossings[last - size : first])
+        needed = sum(self._crossings[first:last])
+        if last > size:
+            needed += sum(self._crossings[: last - size])
+        if count >= size:
+            needed += count // size * len(self.members)
+        return needed
 
     def iterations_that_fit(self, start: int, free: int, wanted: int) -> int:
         """Return how many of ``wanted`` iterations from number ``start`` on open at most ``free`` KV blocks in all."""

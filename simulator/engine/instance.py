@@ -6,7 +6,7 @@ from math import sqrt
 
 from simulator.core import InputError, Request
 from simulator.cost.base import CostModel
-from simulator.engine.clock import ARRIVE, BEGIN, END, Alarm, Clock, Moment
+from simulator.engine.clock import BEGIN, END, Alarm, Clock
 from simulator.engine.core import EngineCore
 from simulator.engine.ledger import pack_run
 
@@ -19,7 +19,8 @@ class Instance:
     ``admission_lag``: 1 for an engine that schedules asynchronously. It decides on an iteration while the one before
     still runs (at its start), so an arrival meanwhile waits for one more, and the slot and blocks of a finished request
     are free one iteration late. A decision to run nothing is taken again at once, with all that has happened.
-    ``intake_ps``: how long a request is in the server (tokenized, passed on) before the engine queues it.
+    ``intake_ps``: how long a request is in the server (tokenized, passed on) before the engine queues it; it counts as
+    waiting all the while.
     """
 
     def __init__(
@@ -47,14 +48,13 @@ class Instance:
         self.exact_steps = exact_steps
         self.admission_lag = admission_lag
         self.intake_ps = intake_ps
-        self._taken_in: deque[Request] = deque()  # in the server, not at the engine yet
-        # With a lag: (when, request) of arrivals that no decision has seen.
-        self._unseen: deque[tuple[int, Request]] = deque()
         if admission_lag:
             core.unheard = []
+        # Where requests don't reach the policy as they arrive: when they reach the engine's queue, and they.
+        self._delays = admission_lag > 0 or intake_ps > 0
+        self._coming: deque[tuple[int, Request]] = deque()
         self._told = 0  # how many wait, as ``on_queue`` last heard
         self._idle = False
-        self._arrived = False  # anything since the policy was asked last
         # The run in progress, as long as an arrival may cut it short: start, first, growth, iterations, how many of
         # these cannot be called off.
         self._run: tuple[int, int, int, int, int] | None = None
@@ -65,48 +65,35 @@ class Instance:
 
     def submit(self, request: Request) -> None:
         """Take in a request now; one that can never be served fails at once, with the reason."""
-        core = self.core
+        core, prompt = self.core, request.prompt_tokens
         request.instance = self.index
-        prompt = request.prompt_tokens
         if prompt + request.output_tokens > core.most_tokens or prompt > core.scheduler.longest_prompt:
             request.failure = core.why_not(request)
             request.finished_at = self.clock.time
             self.on_finish(self, request)
             return
-        if self.intake_ps:
-            self._taken_in.append(request)
-            Moment(self.clock, self.clock.time + self.intake_ps, ARRIVE, self._pass_on)
+        if self._delays:
+            self._coming.append((self.clock.time + self.intake_ps, request))
         else:
-            self._queue(request)
-
-    def _pass_on(self, _: Moment) -> None:
-        self._queue(self._taken_in.popleft())
-
-    def _queue(self, request: Request) -> None:
-        scheduler = self.core.scheduler
-        if self.admission_lag and not self._idle:
-            self._unseen.append((self.clock.time, request))
-        else:
-            scheduler.add(request)
-        self._arrived = True
+            core.scheduler.add(request)
         if self.on_queue is not None:
-            self._tell_queue(len(scheduler.queue) + len(self._unseen))
-        if self._idle:
+            self._tell_queue(len(core.scheduler.queue) + len(self._coming))
+        if self._run is not None:
+            self._cut(self.clock.time + self.intake_ps, *self._run)
+        elif self._idle:
             self._idle = False
-            self._alarm.set(self.clock.time, BEGIN)
-        elif self._run is not None:
-            self._cut(*self._run)
+            self._alarm.set(self.clock.time + self.intake_ps, BEGIN)
 
     def _tell_queue(self, waiting: int) -> None:
         if self.on_queue is not None and waiting != self._told:
             self._told = waiting
             self.on_queue(self, waiting)
 
-    def _cut(self, start: int, first: int, growth: int, count: int, least: int) -> None:
-        """End the run with the iteration in progress (or the one after: the lag), so that the next sees an arrival."""
+    def _cut(self, when: int, start: int, first: int, growth: int, count: int, least: int) -> None:
+        """End the run with the iteration then in progress (or the one after: the lag), so that the next sees an arrival."""
         self._run = None
         # At a run's very beginning its first iteration is in progress already, unless prompt chunks go before it.
-        cut = iterations_until(self.clock.time - start, first, growth) + self.admission_lag
+        cut = iterations_until(when - start, first, growth) + self.admission_lag
         if cut < least:
             cut = least
         if cut < count:
@@ -117,8 +104,8 @@ class Instance:
         clock, core, cost, alarm = self.clock, self.core, self.cost, self._alarm
         scheduler, decodes, kv, block_size = core.scheduler, core.decodes, core.kv, core.kv.block_size
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
-        exact_steps, on_finish, unseen = self.exact_steps, self.on_finish, self._unseen
-        agenda, lags = clock.agenda, self.admission_lag > 0
+        exact_steps, on_finish, coming, lag = self.exact_steps, self.on_finish, self._coming, self.admission_lag
+        agenda = clock.agenda
         preempted = 0
         self._idle = True
         known = now = yield  # known: ps, up to when a decision that lags behind knows what happened
@@ -128,23 +115,25 @@ class Instance:
                 alarm.set(now, BEGIN)
                 yield
             scheduler.now = now
-            self._arrived = False
-            while unseen and unseen[0][0] <= known:
-                scheduler.add(unseen.popleft()[1])
+            while coming and coming[0][0] <= (known if lag else now):
+                scheduler.add(coming.popleft()[1])
             chunks, horizon, arrivals_matter, outlives_finishes = scheduler.plan()
+            if exact_steps:
+                horizon = 1
             if victims := scheduler.preempted:
                 # A plan that only preempts has no run to be counted with: its victims count with the next one.
                 preempted += victims
                 scheduler.preempted = 0
-            waiting = len(queue) + len(unseen)
+            waiting = len(queue) + len(coming)
             if self.on_queue is not None:
                 self._tell_queue(waiting)
-            requests, start, unpaid, used = len(members), now, 0, kv.total - kv.free
+            # paid: whether the plan took the KV blocks of the next iteration (1) or nobody did yet (0).
+            requests, start, paid, used = len(members), now, 1, kv.total - kv.free
             context = decodes.offsets + requests * decodes.iteration
             heard = False
-            if lags:
+            if lag:
                 known, heard = now, core.hear()
-                if (heard and not outlives_finishes) or (unseen and arrivals_matter):
+                if (heard and not outlives_finishes) or (coming and coming[0][0] <= now and arrivals_matter):
                     # What ended, or arrived, while the last iteration ran is news for the next decision.
                     horizon = 1
             if chunks:
@@ -154,7 +143,7 @@ class Instance:
                 start += duration
                 horizon -= 1
                 preempted = 0
-                if done or horizon < 1 or exact_steps or decodes.next_finish <= decodes.iteration:
+                if done or horizon < 1 or decodes.next_finish <= decodes.iteration:
                     alarm.set(start, END)
                     now = yield
                     for request in core.complete(chunks, now):
@@ -163,27 +152,32 @@ class Instance:
                 # Nobody finishes in this iteration: what follows it is known, and run in one go with it.
                 decodes.iteration += 1
                 core.complete_chunks(chunks, start)
-                requests, unpaid = len(members), 1
+                requests, paid = len(members), 0
                 context = decodes.offsets + requests * decodes.iteration
             elif not requests:
-                if not (victims or heard or unseen):
+                if coming and coming[0][0] > now:
+                    alarm.set(coming[0][0], BEGIN)
+                    known = now = yield
+                elif not (victims or heard or coming):
                     self._idle = True
                     known = now = yield
                 continue
             while True:
                 first, growth, limit = cost.decode_run(requests, context, decodes)
-                count = 1 if exact_steps else decodes.next_finish - decodes.iteration + 1
+                count = decodes.next_finish - decodes.iteration + 1
                 if count > horizon:
                     count = horizon
                 if count > limit:
                     count = limit
                 # No member opens more than one block every block_size iterations: mostly there is room for even that.
-                if ((count - 1 + unpaid) // block_size + 1) * requests > kv.free:
-                    count = core.iterations_that_fit(count, unpaid)
+                if (count // block_size + 1) * requests > kv.free:
+                    count = core.iterations_that_fit(count, paid)
+                if coming and arrivals_matter:
+                    count = min(count, max(iterations_until(coming[0][0] - start, first, growth) + lag, paid))
                 end = start + count * first + growth * (count * (count - 1) // 2)
                 alarm.set(end, END)
-                if arrivals_matter and count + unpaid > 1:
-                    self._run = (start, first, growth, count, 1 - unpaid)
+                if arrivals_matter:
+                    self._run = (start, first, growth, count, paid)
                     now = yield
                     self._run = None
                     if now < end:
@@ -194,23 +188,23 @@ class Instance:
                     break
                 add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))
                 preempted = 0
-                for request in core.complete_decodes(count, count - 1 + unpaid, now):
-                    on_finish(self, request)
-                if unseen:
+                if core.complete_decodes(count, count - paid):
+                    for request in core.finish_decodes(now):
+                        on_finish(self, request)
+                if queue or coming or horizon <= count or not (outlives_finishes and members):
                     # The start of the iteration that just ended.
                     known = now - first - growth * (count - 1)
-                horizon -= count
-                if not (outlives_finishes and members) or horizon < 1 or self._arrived or exact_steps:
                     break
                 # Those that go on do so without anybody being asked; an arrival at this moment calls it off.
-                requests, start, unpaid, used = len(members), now, 1, kv.total - kv.free
+                horizon -= count
+                requests, start, paid, used = len(members), now, 0, kv.total - kv.free
                 context = decodes.offsets + requests * decodes.iteration
-                if lags and core.unheard:
+                if lag and core.unheard:
                     if (blocks := decodes.blocks_next()) > kv.free:
                         break
                     kv.take(blocks)
                     core.hear()
-                    unpaid = 0
+                    paid = 1
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:

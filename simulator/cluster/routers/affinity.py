@@ -48,7 +48,7 @@ class Affinity(Router):
         return home
 
     def _overloaded(self, index: int) -> bool:
-        load = self._least.values[index]
+        load = self._least.value(index)
         return load > 1 and load * self.instances > self.max_imbalance * self._outstanding
 
     def ended(self, index: int, request: Request) -> None:

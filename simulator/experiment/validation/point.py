@@ -1,6 +1,7 @@
 """A measured serving point: who served it, under which protocol, and what came out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,23 @@ class Protocol:
     """How an origin's client runs a point: requests and warm-ups as multiples of the concurrency.
 
     ``shortest`` is the least length as a share of nominal (lengths are uniform up to nominal), ``gap_s`` the client's
-    time from an answer to its next request.
+    time from an answer to its next request. ``budgets``, by engine: the server was started with an iteration's most
+    tokens set to prompt + concurrency + this.
     """
 
     shortest: float = 1.0
     requests: int = 10
     warmups: int = 0
     gap_s: float = 0.0
+    budgets: Mapping[str, int] = field(default_factory=dict)
 
 
-# InferenceX states its protocol; NVIDIA's sweeps do not, and equal TTFTs whatever the output length show fixed lengths
-# in lock-step, which need a client that misses an iteration between two requests.
+# InferenceX states its protocol, and its public TensorRT-LLM scripts the token budget. NVIDIA's sweeps state none: equal
+# TTFTs whatever the output length show fixed lengths in lock-step, which need a client that misses an iteration between
+# two requests; servers that AIConfigurator (whose sweeps these are) starts get batch + prompt + 1500 tokens.
 PROTOCOLS = {
-    "inferencex": Protocol(shortest=0.8, warmups=2),
-    "nvidia-aic-internal": Protocol(gap_s=0.002),
+    "inferencex": Protocol(shortest=0.8, warmups=2, budgets={"trtllm": 64}),
+    "nvidia-aic-internal": Protocol(gap_s=0.002, budgets={"trtllm": 1500, "vllm": 1500}),
 }
 
 
@@ -98,7 +102,19 @@ class Point:
             pipeline_parallel=self.pipeline_parallel,
             expert_parallel=self.expert_parallel > 1 or self._keeps_experts_whole(model, quantization),
             quantization=quantization,
+            **self._limits(),
         )
+
+    def _limits(self) -> dict[str, int]:
+        """Return the limits that the origin's scripts set, none for the engine's defaults.
+
+        InferenceX starts TensorRT-LLM, which does not chunk prompts, for the concurrency and with room for a prompt
+        beside all decodes.
+        """
+        if self.origin != "inferencex" or self.engine != "trtllm" or not self.concurrency:
+            return {}
+        tokens = -(-(self.isl + self.concurrency + 64) // 64) * 64
+        return {"max_num_seqs": self.concurrency, "max_num_batched_tokens": tokens}
 
     def _keeps_experts_whole(self, model: str, quantization: str | None) -> bool:
         """Tell whether experts cannot be split this way, so that the engine must have kept them whole."""
@@ -113,7 +129,7 @@ class Point:
         """Return the client of the point's origin, an origin without a known protocol having fixed lengths."""
         if not self.concurrency:
             raise InputError("the concurrency is not recorded")
-        protocol, many = PROTOCOLS.get(self.origin, Protocol()), self.concurrency
+        protocol, many = self._protocol, self.concurrency
         return BenchmarkClient(
             many,
             self.isl,

@@ -5,7 +5,15 @@ from typing import Any
 
 from simulator.core.yaml_source import Place, YamlSource
 from simulator.experiment.checking import validate
+from simulator.experiment.named import scheduler_of
 from simulator.experiment.schema import Experiment
+
+
+# What an engine's scheduler calls the most requests and the most tokens of an iteration, where not as vLLM.
+_LIMITS = {"trtllm": ("max_batch_size", "max_num_tokens")}
+
+# What an engine calls its most requests at once and most tokens an iteration, where not as vLLM does.
+_LIMITS = {"trtllm": ("max_batch_size", "max_num_tokens")}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Setup:
         return validate(YamlSource(tree, {(): Place(workload, workload)}))
 
     def _instance(self) -> dict[str, Any]:
-        limits = {"max_num_seqs": self.max_num_seqs, "max_num_batched_tokens": self.max_num_batched_tokens}
+        names = _LIMITS.get(self.engine, ("max_num_seqs", "max_num_batched_tokens"))
+        limits = dict(zip(names, (self.max_num_seqs, self.max_num_batched_tokens), strict=True))
         engine = {"name": self.engine, "version": self.version, "async_scheduling": self.asynchronous}
         engine |= {} if self.server else {"server": False}
         settings = {
