@@ -143,7 +143,7 @@ class LayerTerms:
         if not shares or self._profile.sms is None:
             return 0.0
         x = requests * self._kv_heads / (2 * self._profile.sms)
-        return float(max(0.0, np.interp(x, [share.x for share in shares], [share.median for share in shares])))
+        return float(max(0.0, np.interp(x, [share.x for share in shares], [share.mean for share in shares])))
 
 
 def measured_layers(tables: Tables, model: Transformer, tensor_parallel: int) -> tuple[str, str] | None:

@@ -112,11 +112,13 @@ class Price(Section):
 class SkewShare(Section):
     """How much of a decode batch's attention waits for its longest context instead of the mean one.
 
-    ``x`` is requests times KV heads a GPU over twice the number of multiprocessors, ``median``, ``low`` and ``high``
-    the quartiles of the measured share over ``cells`` groups of measurements.
+    ``x`` is requests times KV heads a GPU over twice the number of multiprocessors, ``mean``, ``median``,
+    ``low`` and ``high`` quartile are of the measured share over ``cells`` groups of measurements. Time is linear in the
+    share, so that an expected time needs the mean.
     """
 
     x: Annotated[float, Field(gt=0)]
+    mean: float
     median: float
     low: float
     high: float

@@ -17,6 +17,7 @@ _REQUIRED = ("system", "engine", "model", "tp", "isl_tokens", "osl_tokens", "con
              "mean_tpot_ms")  # fmt: skip
 # The export multiplies the two: tp = ep = n squared are n GPUs that split layers n ways and keep experts whole.
 _SQUARED_GPUS = {4: 2, 16: 4, 64: 8}
+_TOKENS = 64  # budgets are multiples of this
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Protocol:
 
     ``shortest`` is the least length as a share of nominal (lengths are uniform up to nominal), ``gap_s`` the client's
     time from an answer to its next request. ``budgets``, by engine: the server was started with an iteration's most
-    tokens set to prompt + concurrency + this.
+    tokens set to prompt + concurrency + this, rounded up, and its most requests to the concurrency.
     """
 
     shortest: float = 1.0
@@ -35,9 +36,10 @@ class Protocol:
     budgets: Mapping[str, int] = field(default_factory=dict)
 
 
-# InferenceX states its protocol, and its public TensorRT-LLM scripts the token budget. NVIDIA's sweeps state none: equal
-# TTFTs whatever the output length show fixed lengths in lock-step, which need a client that misses an iteration between
-# two requests; servers that AIConfigurator (whose sweeps these are) starts get batch + prompt + 1500 tokens.
+# InferenceX states its protocol, and its scripts start TensorRT-LLM, which does not chunk prompts, with room for one
+# beside all decodes. NVIDIA's sweeps state none: TTFTs that are equal whatever the output length show fixed lengths in
+# lock-step, which need a client that misses an iteration between two requests; the budget is what AIConfigurator, whose
+# sweeps they are, gives the servers it generates.
 PROTOCOLS = {
     "inferencex": Protocol(shortest=0.8, warmups=2, budgets={"trtllm": 64}),
     "nvidia-aic-internal": Protocol(gap_s=0.002, budgets={"trtllm": 1500, "vllm": 1500}),
@@ -93,6 +95,7 @@ class Point:
         if 1 < self.expert_parallel < self.tensor_parallel:
             raise InputError(f"experts on {self.expert_parallel} of {self.tensor_parallel} GPUs are not modelled")
         model, quantization = checkpoint_named(self.model, self.precision)
+        requests, tokens = self._limits()
         return Setup(
             hardware_named(self.system),
             model,
@@ -102,19 +105,20 @@ class Point:
             pipeline_parallel=self.pipeline_parallel,
             expert_parallel=self.expert_parallel > 1 or self._keeps_experts_whole(model, quantization),
             quantization=quantization,
-            **self._limits(),
+            max_num_seqs=requests,
+            max_num_batched_tokens=tokens,
         )
 
-    def _limits(self) -> dict[str, int]:
-        """Return the limits that the origin's scripts set, none for the engine's defaults.
+    def _limits(self) -> tuple[int | None, int | None]:
+        """Return the most requests and tokens of an iteration that the origin's scripts set; None: the defaults."""
+        room = self._protocol.budgets.get(self.engine)
+        if room is None or not self.concurrency:
+            return None, None
+        return self.concurrency, -(-(self.isl + self.concurrency + room) // _TOKENS) * _TOKENS
 
-        InferenceX starts TensorRT-LLM, which does not chunk prompts, for the concurrency and with room for a prompt
-        beside all decodes.
-        """
-        if self.origin != "inferencex" or self.engine != "trtllm" or not self.concurrency:
-            return {}
-        tokens = -(-(self.isl + self.concurrency + 64) // 64) * 64
-        return {"max_num_seqs": self.concurrency, "max_num_batched_tokens": tokens}
+    @property
+    def _protocol(self) -> Protocol:
+        return PROTOCOLS.get(self.origin, Protocol())
 
     def _keeps_experts_whole(self, model: str, quantization: str | None) -> bool:
         """Tell whether experts cannot be split this way, so that the engine must have kept them whole."""

@@ -8,11 +8,7 @@ from simulator.experiment.checking import validate
 from simulator.experiment.named import scheduler_of
 from simulator.experiment.schema import Experiment
 
-
-# What an engine's scheduler calls the most requests and the most tokens of an iteration, where not as vLLM.
-_LIMITS = {"trtllm": ("max_batch_size", "max_num_tokens")}
-
-# What an engine calls its most requests at once and most tokens an iteration, where not as vLLM does.
+# What a scheduler calls the most requests and the most tokens of an iteration, where not as vLLM's.
 _LIMITS = {"trtllm": ("max_batch_size", "max_num_tokens")}
 
 
@@ -55,7 +51,7 @@ class Setup:
         return validate(YamlSource(tree, {(): Place(workload, workload)}))
 
     def _instance(self) -> dict[str, Any]:
-        names = _LIMITS.get(self.engine, ("max_num_seqs", "max_num_batched_tokens"))
+        names = _LIMITS.get(scheduler_of(self.engine), ("max_num_seqs", "max_num_batched_tokens"))
         limits = dict(zip(names, (self.max_num_seqs, self.max_num_batched_tokens), strict=True))
         engine = {"name": self.engine, "version": self.version, "async_scheduling": self.asynchronous}
         engine |= {} if self.server else {"server": False}

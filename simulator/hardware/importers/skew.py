@@ -29,7 +29,7 @@ def skew_rows(folders: Sequence[LayerFolder]) -> Any:
 
 
 def skew_by_load(folders: Sequence[LayerFolder], sms: int) -> list[dict[str, Any]]:
-    """Return quartiles of the share of decode batches, pooled over models, by how many blocks there are a processor.
+    """Return mean and quartiles of the share of decode batches, pooled over models, by how many blocks there are a processor.
 
     ``x = requests * KV heads a GPU / (2 * sms)``, in steps of a factor 2. FlashAttention 2 splits a sequence over
     processors only while there are fewer blocks than those; beyond, a long sequence is a block that the rest waits for.
@@ -49,7 +49,9 @@ def skew_by_load(folders: Sequence[LayerFolder], sms: int) -> list[dict[str, Any
     shares = []
     for _, group in rows.groupby(np.round(np.log2(rows.x))):
         low, median, high = group.alpha.quantile([0.25, 0.5, 0.75])
-        figures = {"x": np.exp(np.log(group.x).mean()), "median": median, "low": low, "high": high}
+        # Noise goes both ways, but a few cells of tiny batches are beyond any share.
+        mean = group.alpha.clip(-_MOST, _MOST).mean()
+        figures = {"x": np.exp(np.log(group.x).mean()), "mean": mean, "median": median, "low": low, "high": high}
         shares.append({name: float(f"{value:.3g}") for name, value in figures.items()} | {"cells": len(group)})
     return shares
 

@@ -150,6 +150,26 @@ def test_protocols_follow_the_origin(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("row", "limits"),
+    [
+        ({"origin": "inferencex", "engine": "vllm"}, (None, None)),
+        ({"origin": "inferencex", "engine": "trtllm", "isl_tokens": "1024"}, (4, 1152)),
+        ({"origin": "nvidia-aic-internal", "engine": "vllm", "isl_tokens": "1024"}, (4, 2560)),
+        ({"origin": "nvidia-aic-internal", "engine": "trtllm", "isl_tokens": "1012"}, (4, 2560)),
+        ({"origin": "someone", "engine": "trtllm"}, (None, None)),
+    ],
+)
+def test_servers_have_the_limits_that_their_origin_starts_them_with(tmp_path, row, limits):
+    (point,) = read_points(write(tmp_path / "points.csv", row))
+    setup = point.setup()
+    assert (setup.max_num_seqs, setup.max_num_batched_tokens) == limits
+    (instance,) = setup.experiment("any").cluster.instances
+    named = {"trtllm": ("max_batch_size", "max_num_tokens"), "vllm": ("max_num_seqs", "max_num_batched_tokens")}
+    expected = dict(zip(named[setup.engine], limits, strict=True)) if limits[0] else {}
+    assert instance.scheduler.name == setup.engine and instance.scheduler.params == expected
+
+
+@pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"mean_tpot_ms": "fast"}, "mean_tpot_ms is 'fast', not a number"),
