@@ -22,11 +22,11 @@ class Host(_Section):
     """What an engine adds to the kernels' time; all fitted to measured serving runs.
 
     An iteration of n requests takes ``max(gpu + iteration + n * sequence, floor_iteration + n * floor_sequence)``.
-    ``intake`` is what a request spends in the server before the engine queues it. ``expert_layer`` is added for each
-    layer with experts, ``block_layer`` for each layer whose weights are fp8 in blocks; ``block_chunk`` is
-    added for each of these in an iteration that replays no graph. ``prefill`` and ``decode`` scale the kernels' time in iterations with
-    and without prompt chunks: clocks under sustained load, and launches that the tables timed but a replayed graph
-    hides.
+    ``intake`` is what a request spends in the server before the engine queues it, ``block_intake`` that of a model with
+    weights in fp8 blocks. ``expert_layer`` is added for each layer with experts, ``block_layer`` for each layer whose
+    weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph. ``prefill``
+    and ``decode`` scale the kernels' time in iterations with and without prompt chunks: clocks under sustained load,
+    and launches that the tables timed but a replayed graph hides.
     """
 
     iteration: DurationOrZero

@@ -19,7 +19,7 @@ from simulator.hardware.sections import TableFile
 from simulator.hardware.tables import Tables
 
 _ORDER = ("schema", "name", "gpu", "sms", "memory", "peak", "links", "power", "price", "gemm", "rooflines",
-          "prefill_attention", "decode_attention", "allreduce", "elementwise", "skew_alpha", "host", "tables",
+          "prefill_attention", "decode_attention", "allreduce", "elementwise", "skew_alpha", "tables",
           "provenance")  # fmt: skip
 # Imported entries of these join those that are there instead of replacing all.
 _JOINED = ("links", "rooflines", "peak")
@@ -127,10 +127,6 @@ def _assume(values: dict[str, Any]) -> None:
         values["elementwise"] = {"launch": "2.5us", "bandwidth": f"{0.78 * bandwidth / 1e9:.4g}GB/s"}
         text = f"assumed: 2.5 us and 0.78 of the datasheet bandwidth, a {_POOLED}; not measured on this GPU"
         values["provenance"]["elementwise"] = text
-    if "host" not in values:
-        values["host"] = {"iteration": "0.89ms", "sequence": "55.3us", "reserved_memory": "1.24GB"}
-        text = "assumed: as fitted for vLLM on H100; reserved memory as on an RTX 4090 with vLLM 0.19"
-        values["provenance"]["host"] = text
 
 
 def _joined(old: Tables, imported: Imported, source: str) -> Tables:

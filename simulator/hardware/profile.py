@@ -14,7 +14,6 @@ from simulator.hardware.sections import (
     AllReduce,
     Draw,
     Elementwise,
-    Host,
     Links,
     Memory,
     Price,
@@ -25,7 +24,7 @@ from simulator.hardware.sections import (
 )
 from simulator.hardware.tables import Tables
 
-__all__ = ["SCHEMA", "AllReduce", "Elementwise", "Host", "Memory", "Profile", "Roofline", "known_profiles",
+__all__ = ["SCHEMA", "AllReduce", "Elementwise", "Memory", "Profile", "Roofline", "known_profiles",
            "load_profile"]  # fmt: skip
 
 SCHEMA = 2
@@ -55,7 +54,6 @@ class Profile(Section):
     elementwise: Elementwise
     allreduce: AllReduce | None = None
     skew_alpha: list[SkewShare] = []
-    host: Host
     table_file: Annotated[TableFile | None, Field(alias="tables")] = None
     provenance: dict[str, str]
     _folder: Path = PrivateAttr(default=Path())

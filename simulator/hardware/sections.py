@@ -125,14 +125,6 @@ class SkewShare(Section):
     cells: Annotated[int, Field(ge=1)]
 
 
-class Host(Section):
-    """Time the engine's host adds to an iteration: a fixed part, and one for every request in it."""
-
-    iteration: DurationOrZero
-    sequence: DurationOrZero
-    reserved_memory: Size
-
-
 class TableFile(Section):
     """The file of measured tables beside the profile, and its sha256."""
 

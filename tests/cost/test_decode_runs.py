@@ -1,5 +1,6 @@
 """A run of decode iterations has a closed form, to the picosecond: across knots, under a floor, with skew."""
 
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -35,24 +36,30 @@ def dense_in_knots(*, skewed=False, **spent):
 
 
 COSTS = {
-    "fixed": FixedCost(777),
-    "knotty": KnottyCost(base=1000, total_width=37, longest_width=11, slopes=(5, 0, 13)),
-    "roofline": roofline("h100_sxm", "llama-3.1-8b"),
-    "kernels": measured(),
-    "kernels under a floor": measured("h200_sxm", "llama-3.1-8b", "trtllm"),
-    "layers with skew": measured("rtx_4090", "llama-3.1-8b"),
-    "windows beside none": measured("h100_sxm", "gpt-oss-20b"),
-    "latent attention": measured("h200_sxm", "deepseek-v2-lite"),
-    "many knots": dense_in_knots(),
-    "many knots, skewed": dense_in_knots(skewed=True),
-    "many knots, a floor between": dense_in_knots(floor_iteration="200us", floor_sequence="2us"),
+    "fixed": lambda: FixedCost(777),
+    "knotty": lambda: KnottyCost(base=1000, total_width=37, longest_width=11, slopes=(5, 0, 13)),
+    "roofline": lambda: roofline("h100_sxm", "llama-3.1-8b"),
+    "kernels": measured,
+    "kernels under a floor": lambda: measured("h200_sxm", "llama-3.1-8b", "trtllm"),
+    "layers with skew": lambda: measured("rtx_4090", "llama-3.1-8b"),
+    "windows beside none": lambda: measured("h100_sxm", "gpt-oss-20b"),
+    "latent attention": lambda: measured("h200_sxm", "deepseek-v2-lite"),
+    "many knots": dense_in_knots,
+    "many knots, skewed": lambda: dense_in_knots(skewed=True),
+    "many knots, a floor between": lambda: dense_in_knots(floor_iteration="200us", floor_sequence="2us"),
 }
 
 
-@pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)
+@cache
+def cost_of(name):
+    """Return a cost by its name in ``COSTS``, made once."""
+    return COSTS[name]()
+
+
+@pytest.mark.parametrize("name", COSTS)
 @given(contexts=st.lists(st.integers(1, 5000), min_size=1, max_size=24), at=st.lists(st.integers(0, 600), max_size=8))
-def test_a_run_is_its_single_steps(cost, contexts, at):
-    batch = Batch(contexts)
+def test_a_run_is_its_single_steps(name, contexts, at):
+    cost, batch = cost_of(name), Batch(contexts)
     first, growth, limit = batch.run(cost)
     assert limit >= 1
     assert growth >= 0
@@ -61,10 +68,10 @@ def test_a_run_is_its_single_steps(cost, contexts, at):
             assert batch.later(n).run(cost)[0] == first + n * growth
 
 
-@pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)
+@pytest.mark.parametrize("name", COSTS)
 @given(contexts=st.lists(st.integers(1, 40), min_size=1, max_size=12))
-def test_runs_that_follow_one_another_are_the_single_steps(cost, contexts):
-    batch, durations = Batch(contexts), []
+def test_runs_that_follow_one_another_are_the_single_steps(name, contexts):
+    cost, batch, durations = cost_of(name), Batch(contexts), []
     while len(durations) < 60:
         first, growth, limit = batch.run(cost)
         taken = min(limit, 60 - len(durations))
@@ -75,7 +82,7 @@ def test_runs_that_follow_one_another_are_the_single_steps(cost, contexts):
 
 @pytest.mark.parametrize("name", ["knotty", "many knots", "many knots, skewed"])
 def test_a_run_ends_where_the_next_iteration_would_leave_its_line(name):
-    cost, batch, ended = COSTS[name], Batch([5, 6, 7]), 0
+    cost, batch, ended = cost_of(name), Batch([5, 6, 7]), 0
     for _ in range(4):
         first, growth, limit = batch.run(cost)
         batch = batch.later(limit)
@@ -85,7 +92,7 @@ def test_a_run_ends_where_the_next_iteration_would_leave_its_line(name):
 
 @pytest.mark.parametrize("batch", [1, 3, 16, 100])
 def test_a_curve_is_the_table_at_knots_and_straight_between(batch):
-    curves = DecodeCurves(bent, COSTS["many knots"]._terms.knots)
+    curves = DecodeCurves(bent, cost_of("many knots")._terms.knots)
     for low, high in pairwise(KNOTS):
         at_low, slope, left = curves.at(batch, batch * low)
         at_high = curves.at(batch, batch * high)[0]
@@ -96,7 +103,7 @@ def test_a_curve_is_the_table_at_knots_and_straight_between(batch):
 
 
 def test_a_curve_goes_on_beyond_its_last_knot_and_is_flat_before_its_first():
-    curves = DecodeCurves(bent, COSTS["many knots"]._terms.knots)
+    curves = DecodeCurves(bent, cost_of("many knots")._terms.knots)
     _, slope, _ = curves.at(4, 4 * 500)
     assert curves.at(4, 4 * 1_000_000)[1] == slope
     assert curves.at(4, 4 * 1_000_000)[2] > 2**60
@@ -104,7 +111,7 @@ def test_a_curve_goes_on_beyond_its_last_knot_and_is_flat_before_its_first():
 
 
 def test_a_floor_holds_until_the_gpu_takes_longer():
-    free, floored = COSTS["many knots"], COSTS["many knots, a floor between"]
+    free, floored = cost_of("many knots"), cost_of("many knots, a floor between")
     seen = set()
     for context in range(2, 990, 7):
         batch = Batch([context] * 9)
@@ -115,7 +122,7 @@ def test_a_floor_holds_until_the_gpu_takes_longer():
 
 
 def test_a_skewed_batch_waits_for_its_longest_context():
-    even, skewed = COSTS["many knots"], COSTS["many knots, skewed"]
+    even, skewed = cost_of("many knots"), cost_of("many knots, skewed")
     assert Batch([200] * 9).run(skewed)[0] == Batch([200] * 9).run(even)[0]
     contexts = [100] * 8 + [1000]
     share, alone, longest = 0.37 / 3, Batch(contexts).run(even)[0], Batch([1000] * 9).run(even)[0]

@@ -75,8 +75,8 @@ def test_a_floor_holds_for_mixed_iterations_too():
     assert mixed_ps(floored, [(0, 3_000_000)]) == mixed_ps(BARE, [(0, 3_000_000)])
 
 
-def test_layers_cost_the_host_always_with_chunks_or_when_no_graph_is_replayed():
-    layers = LayerCosts(always=1e-3, chunked=2e-3, launched=4e-3)
+def test_layers_cost_the_host_always_or_when_no_graph_is_replayed():
+    layers = LayerCosts(always=1e-3, launched=4e-3)
     made, bare = (IterationCost(TERMS, host(), 512, {}, each) for each in (layers, LayerCosts()))
 
     def added(ask, *asked):
@@ -84,19 +84,22 @@ def test_layers_cost_the_host_always_with_chunks_or_when_no_graph_is_replayed():
 
     assert added(decode_ps, [100] * 9) == ps(1e-3)
     assert added(decode_ps, [1] * 513) == ps(1e-3 + 4e-3)
-    assert added(mixed_ps, [(0, 500)], [1] * 12) == ps(1e-3 + 2e-3)
-    assert added(mixed_ps, [(0, 500)], [1] * 13) == ps(1e-3 + 2e-3 + 4e-3)
+    assert added(mixed_ps, [(0, 500)], [1] * 12) == ps(1e-3)
+    assert added(mixed_ps, [(0, 500)], [1] * 13) == ps(1e-3 + 4e-3)
 
 
 def test_which_layers_those_are():
-    spent = host(expert_layer="1us", chunk_layer="2us", block_layer="10us", block_chunk="100us")
+    spent = host(expert_layer="1us", block_layer="10us", block_chunk="100us")
     blocks = Precision(experts="fp8_block", attention="fp8_block", linear="fp8_block")
-    assert layer_costs(model(), spent) == pytest.approx((0, 4e-6, 0))
-    assert layer_costs(model(experts=EXPERTS), spent) == pytest.approx((2e-6, 4e-6, 0))
-    assert layer_costs(model(precision=blocks), spent) == pytest.approx((20e-6, 4e-6, 200e-6))
-    assert layer_costs(model(experts=EXPERTS, precision=blocks, layers=3), spent) == pytest.approx(
-        (33e-6, 6e-6, 300e-6)
-    )
+
+    def always_and_launched(known):
+        found = layer_costs(known, spent)
+        return pytest.approx((found.always, found.launched))
+
+    assert always_and_launched(model()) == (0, 0)
+    assert always_and_launched(model(experts=EXPERTS)) == (2e-6, 0)
+    assert always_and_launched(model(precision=blocks)) == (20e-6, 200e-6)
+    assert always_and_launched(model(experts=EXPERTS, precision=blocks, layers=3)) == (33e-6, 300e-6)
     only = Precision(experts="fp8_block")
     assert not in_blocks(model(precision=only), model().kinds[0]), "a dense layer has no experts"
     mixed = model(experts=EXPERTS, precision=only)

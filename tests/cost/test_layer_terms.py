@@ -117,7 +117,10 @@ def test_experts_read_those_expected_to_be_chosen_and_holes_do_not_spread():
     np.testing.assert_allclose(spent, 2 * 1e-6 * chosen)
 
 
-SHARES = [{"x": x, "median": m, "low": m, "high": m, "cells": 9} for x, m in ((0.5, -0.1), (1, 0.3), (4, 0.1))]
+SHARES = [
+    {"x": x, "mean": mean, "median": 9, "low": 9, "high": 9, "cells": 9}
+    for x, mean in ((0.5, -0.1), (1, 0.3), (4, 0.1))
+]
 
 
 def test_the_share_that_waits_for_the_longest_is_read_off_by_load_of_the_gpu():

@@ -34,7 +34,6 @@ def profile(tmp_path, *grids, **changes):
         "links": {"nvlink": {"bandwidth": "100GB/s"}},
         "gemm": LINE, "prefill_attention": LINE, "decode_attention": LINE,
         "elementwise": {"launch": "2us", "bandwidth": "800GB/s"},
-        "host": {"iteration": "1ms", "sequence": "10us", "reserved_memory": "1GB"},
         "tables": {"file": "mine.npz", "sha256": sha}, "provenance": {}, **changes,
     }  # fmt: skip
     (tmp_path / "mine.yaml").write_text(dump_yaml(values))

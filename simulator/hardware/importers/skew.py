@@ -29,7 +29,7 @@ def skew_rows(folders: Sequence[LayerFolder]) -> Any:
 
 
 def skew_by_load(folders: Sequence[LayerFolder], sms: int) -> list[dict[str, Any]]:
-    """Return mean and quartiles of the share of decode batches, pooled over models, by how many blocks there are a processor.
+    """Return mean and quartiles of the share of decode batches, pooled over models, by blocks a processor.
 
     ``x = requests * KV heads a GPU / (2 * sms)``, in steps of a factor 2. FlashAttention 2 splits a sequence over
     processors only while there are fewer blocks than those; beyond, a long sequence is a block that the rest waits for.
