@@ -75,8 +75,11 @@ struct Node {
         for (int gpu = 0; gpu < count; ++gpu) {
             const auto at = static_cast<size_t>(gpu);
             CHECK(cudaSetDevice(gpu));
-            if (elements * 2 <= AT_ONCE_UP_TO) reduce_at_once<<<REDUCE_BLOCKS, REDUCE_THREADS, 0, streams[at]>>>(peers(gpu), to[at].get(), elements);
-            else reduce_in_two_steps<<<REDUCE_BLOCKS, REDUCE_THREADS, 0, streams[at]>>>(peers(gpu), to[at].get(), elements);
+            if (elements * 2 <= AT_ONCE_UP_TO)
+                reduce_at_once<<<REDUCE_BLOCKS, REDUCE_THREADS, 0, streams[at]>>>(peers(gpu), to[at].get(), elements);
+            else
+                reduce_in_two_steps<<<REDUCE_BLOCKS, REDUCE_THREADS, 0, streams[at]>>>(peers(gpu), to[at].get(),
+                                                                                       elements);
         }
         CHECK(cudaSetDevice(0));
     }
@@ -98,8 +101,10 @@ struct Node {
             CHECK(cudaSetDevice(gpu));
             CHECK(cudaDeviceSynchronize());
             for (int part = 0; part < 2; ++part) {
-                const std::vector<bf16> values = from[static_cast<size_t>(gpu)].host(part * (elements - looked), looked);
-                for (long i = 0; i < looked; ++i) wanted[static_cast<size_t>(part * looked + i)] += __bfloat162float(values[static_cast<size_t>(i)]);
+                const std::vector<bf16> values =
+                    from[static_cast<size_t>(gpu)].host(part * (elements - looked), looked);
+                for (long i = 0; i < looked; ++i)
+                    wanted[static_cast<size_t>(part * looked + i)] += __bfloat162float(values[static_cast<size_t>(i)]);
             }
         }
         double worst = 0;
@@ -107,7 +112,8 @@ struct Node {
             CHECK(cudaSetDevice(gpu));
             found.clear();
             for (int part = 0; part < 2; ++part)
-                for (const bf16 value : to[static_cast<size_t>(gpu)].host(part * (elements - looked), looked)) found.push_back(__bfloat162float(value));
+                for (const bf16 value : to[static_cast<size_t>(gpu)].host(part * (elements - looked), looked))
+                    found.push_back(__bfloat162float(value));
             worst = std::max(worst, relative_error(found, wanted));
         }
         CHECK(cudaSetDevice(0));
@@ -155,7 +161,8 @@ std::vector<cudaGraphExec_t> captured(Node& node, int repeats, const std::functi
     return graphs;
 }
 
-void measure_one(Bench& bench, Node& node, const std::string& library, long bytes, const std::function<void()>& reduce) {
+void measure_one(Bench& bench, Node& node, const std::string& library, long bytes,
+                 const std::function<void()>& reduce) {
     Case what;
     what.op = "allreduce";
     what.library = library;
@@ -197,16 +204,21 @@ void measure_allreduce(Bench& bench) {
         try {
             if (direct) {
                 Node node(count, most / 2);
-                for (long bytes = 4096; bytes <= most; bytes *= bench.options.quick ? 8 : 2) measure_one(bench, node, "own-kernels", bytes, [&] { node.own(bytes / 2); });
+                for (long bytes = 4096; bytes <= most; bytes *= bench.options.quick ? 8 : 2)
+                    measure_one(bench, node, "own-kernels", bytes, [&] { node.own(bytes / 2); });
                 Nccl nccl(count);
-                if (!nccl.present()) bench.note("NCCL cannot be loaded (libnccl.so.2): all-reduces by own kernels only");
+                if (!nccl.present())
+                    bench.note("NCCL cannot be loaded (libnccl.so.2): all-reduces by own kernels only");
                 for (long bytes = 4096; nccl.present() && bytes <= most; bytes *= bench.options.quick ? 8 : 2)
                     measure_one(bench, node, "nccl-" + nccl.version(), bytes, [&] { node.by_nccl(nccl, bytes / 2); });
             } else {
-                bench.note("GPUs cannot read each other's memory: all-reduces not measured; nccl-tests can, and its results import too");
+                bench.note(
+                    "GPUs cannot read each other's memory: all-reduces not measured; nccl-tests can, and its results "
+                    "import too");
             }
         } catch (const Failed& failure) {
-            bench.note(std::string("all-reduce over ") + std::to_string(count) + " GPUs not measured: " + failure.what());
+            bench.note(std::string("all-reduce over ") + std::to_string(count) +
+                       " GPUs not measured: " + failure.what());
         }
     }
 }

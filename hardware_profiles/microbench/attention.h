@@ -41,7 +41,8 @@ inline double compare_attention(PlainAttention work, const std::vector<AttendedR
     CHECK(cudaGetLastError());
     std::vector<float> found;
     for (const AttendedRow& row : rows)
-        for (const bf16 value : out.host((static_cast<long>(row.query) * work.heads + row.head) * work.dim, work.dim)) found.push_back(__bfloat162float(value));
+        for (const bf16 value : out.host((static_cast<long>(row.query) * work.heads + row.head) * work.dim, work.dim))
+            found.push_back(__bfloat162float(value));
     return relative_error(found, wanted.host());
 }
 

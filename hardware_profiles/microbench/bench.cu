@@ -54,7 +54,8 @@ Bench::~Bench() {
 // Read, not written: dirty lines would be written back while the next kernel is timed. It also keeps the GPU busy
 // while the host queues what follows, so that launching it costs no time between the events.
 void Bench::flush_l2() {
-    read_memory<<<4 * gpu.multiProcessorCount, MEMORY_THREADS, 0, stream>>>(flush_.get(), flush_.count(), flushed_.get());
+    read_memory<<<4 * gpu.multiProcessorCount, MEMORY_THREADS, 0, stream>>>(flush_.get(), flush_.count(),
+                                                                            flushed_.get());
 }
 
 double Bench::timed(const std::function<void()>& work) {
@@ -100,12 +101,15 @@ bool Bench::measure(const Case& what, const std::function<Ready()>& prepare) {
     if (!cold_due && !hot_due) return true;
     try {
         const Ready ready = prepare();
+        // Data is filled in on another stream.
+        CHECK(cudaDeviceSynchronize());
         ready.launch(stream);
         CHECK(cudaGetLastError());
         CHECK(cudaStreamSynchronize(stream));
         const double wrong = ready.wrong();
         if (!(wrong <= ready.tolerance)) {
-            error(what, "its result is wrong: relative error " + std::to_string(wrong) + ", allowed " + std::to_string(ready.tolerance));
+            error(what, "its result is wrong: relative error " + std::to_string(wrong) + ", allowed " +
+                            std::to_string(ready.tolerance));
             return false;
         }
         if (cold_due) sample(what, "cold", wrong, cold(ready.launch));
@@ -155,7 +159,8 @@ void Bench::sample(const Case& what, const char* l2, double wrong, const std::fu
     line.add("flop", what.flop).add("bytes", what.bytes).add("sm_mhz", mhz).add("watts", watts);
     line.add("throttled", throttled).add("power_capped", capped);
     records.write(key(what, l2), line);
-    if (records.results() % 100 == 0) std::fprintf(stderr, "%6d measured, now %s\n", records.results(), what.op.c_str());
+    if (records.results() % 100 == 0)
+        std::fprintf(stderr, "%6d measured, now %s\n", records.results(), what.op.c_str());
 }
 
 void Bench::note(const std::string& text) {
@@ -169,13 +174,18 @@ void Bench::error(const Case& what, const std::string& text, bool fatal) {
     cudaGetLastError();
     ++records.errors;
     Json line;
-    line.add("kind", "error").add("op", what.op).add("library", what.library).add("point", what.point).add("message", text);
+    line.add("kind", "error")
+        .add("op", what.op)
+        .add("library", what.library)
+        .add("point", what.point)
+        .add("message", text);
     if (dead) {
         line.add("fatal", true);
         // Both ways of timing it are given up, or the next run would end here again.
         records.write(key(what, "cold"), line);
         records.write(key(what, "hot"), line);
-        throw std::runtime_error("the GPU gave up at " + key(what, "") + ": " + text + "; run the same command again, it goes on after this point");
+        throw std::runtime_error("the GPU gave up at " + key(what, "") + ": " + text +
+                                 "; run the same command again, it goes on after this point");
     }
     records.write(key(what, "cold"), line);
     std::fprintf(stderr, "error: %s %s: %s\n", what.op.c_str(), what.point.key().c_str(), text.c_str());

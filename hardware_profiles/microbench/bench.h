@@ -42,7 +42,10 @@ public:
     bool measure_by(const Case& what, const char* l2, const std::function<std::function<double()>()>& prepare);
     void note(const std::string& text);
     void error(const Case& what, const std::string& text, bool fatal = false);
-    bool wanted(const char* suite) const { return options.only.empty() || ("," + options.only + ",").find("," + std::string(suite) + ",") != std::string::npos; }
+    bool wanted(const char* suite) const {
+        return options.only.empty() ||
+               ("," + options.only + ",").find("," + std::string(suite) + ",") != std::string::npos;
+    }
     bool has(const Case& what, const char* l2) const { return records.has(key(what, l2)); }
 
     // Seconds of the GPU between two moments of a stream.

@@ -28,7 +28,8 @@ class Buffer {
 public:
     Buffer() = default;
     explicit Buffer(long count) : count_(count) {
-        check(cudaMalloc(&data_, bytes() ? bytes() : 1), ("allocate " + std::to_string(bytes() >> 20) + " MiB").c_str());
+        check(cudaMalloc(&data_, bytes() ? bytes() : 1),
+              ("allocate " + std::to_string(bytes() >> 20) + " MiB").c_str());
     }
     explicit Buffer(const std::vector<Element>& values) : Buffer(static_cast<long>(values.size())) {
         CHECK(cudaMemcpy(data_, values.data(), bytes(), cudaMemcpyHostToDevice));
@@ -49,7 +50,8 @@ public:
     std::vector<Element> host() const { return host(0, count_); }
     std::vector<Element> host(long first, long count) const {
         std::vector<Element> values(static_cast<size_t>(count));
-        CHECK(cudaMemcpy(values.data(), data_ + first, static_cast<size_t>(count) * sizeof(Element), cudaMemcpyDeviceToHost));
+        CHECK(cudaMemcpy(values.data(), data_ + first, static_cast<size_t>(count) * sizeof(Element),
+                         cudaMemcpyDeviceToHost));
         return values;
     }
 

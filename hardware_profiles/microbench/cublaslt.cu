@@ -11,7 +11,8 @@ namespace {
 
 constexpr size_t WORKSPACE = 64u << 20;
 constexpr int COMPUTE_32F = 68, COMPUTE_32I = 72, TRANSPOSE = 1;
-constexpr int DESC_TRANSA = 3, DESC_A_SCALE = 17, DESC_B_SCALE = 18, DESC_FAST_ACCUMULATION = 25, PREFERENCE_WORKSPACE = 1;
+constexpr int DESC_TRANSA = 3, DESC_A_SCALE = 17, DESC_B_SCALE = 18, DESC_FAST_ACCUMULATION = 25,
+              PREFERENCE_WORKSPACE = 1;
 
 struct Algorithm {
     uint64_t data[8];
@@ -56,8 +57,10 @@ CublasLt::CublasLt(const std::string& path) {
     std::vector<std::string> names = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", "libcublasLt.so"};
     if (!path.empty()) names.insert(names.begin(), path);
     for (const std::string& name : names)
-        if ((library_ = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL))) break;
-        else if (missing_.empty()) missing_ = dlerror();
+        if ((library_ = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL)))
+            break;
+        else if (missing_.empty())
+            missing_ = dlerror();
     if (!library_) return;
     const int status = find<int (*)(void**)>("cublasLtCreate")(&handle_);
     if (status != 0) {
@@ -90,7 +93,9 @@ std::shared_ptr<CublasLt::Product> CublasLt::product(Precision precision, long m
     product->free_layout = find<Destroy>("cublasLtMatrixLayoutDestroy");
     const auto set = find<int (*)(void*, int, const void*, size_t)>("cublasLtMatmulDescSetAttribute");
     const auto layout = find<int (*)(void**, int, uint64_t, uint64_t, int64_t)>("cublasLtMatrixLayoutCreate");
-    expect(find<int (*)(void**, int, int)>("cublasLtMatmulDescCreate")(&product->description, integers ? COMPUTE_32I : COMPUTE_32F, integers ? CUDA_R_32I : CUDA_R_32F), "description");
+    expect(find<int (*)(void**, int, int)>("cublasLtMatmulDescCreate")(
+               &product->description, integers ? COMPUTE_32I : COMPUTE_32F, integers ? CUDA_R_32I : CUDA_R_32F),
+           "description");
     // It counts columns first: y^T = w x^T with w read transposed, which is the order that every precision supports.
     const int transpose = TRANSPOSE;
     expect(set(product->description, DESC_TRANSA, &transpose, sizeof transpose), "transpose");
@@ -108,14 +113,18 @@ std::shared_ptr<CublasLt::Product> CublasLt::product(Precision precision, long m
     void* preference = nullptr;
     expect(find<int (*)(void**)>("cublasLtMatmulPreferenceCreate")(&preference), "preference");
     const uint64_t space = WORKSPACE;
-    const int given = find<int (*)(void*, int, const void*, size_t)>("cublasLtMatmulPreferenceSetAttribute")(preference, PREFERENCE_WORKSPACE, &space, sizeof space);
+    const int given = find<int (*)(void*, int, const void*, size_t)>("cublasLtMatmulPreferenceSetAttribute")(
+        preference, PREFERENCE_WORKSPACE, &space, sizeof space);
     Heuristic best{};
     int found = 0;
-    const auto choose = find<int (*)(void*, void*, void*, void*, void*, void*, void*, int, Heuristic*, int*)>("cublasLtMatmulAlgoGetHeuristic");
-    const int status = choose(handle_, product->description, product->w, product->x, product->y, product->y, preference, 1, &best, &found);
+    const auto choose = find<int (*)(void*, void*, void*, void*, void*, void*, void*, int, Heuristic*, int*)>(
+        "cublasLtMatmulAlgoGetHeuristic");
+    const int status = choose(handle_, product->description, product->w, product->x, product->y, product->y, preference,
+                              1, &best, &found);
     find<Destroy>("cublasLtMatmulPreferenceDestroy")(preference);
     expect(given, "workspace");
-    if (status != 0 || found == 0) throw Failed("cuBLASLt has no algorithm for this shape and type (status " + std::to_string(status) + ")");
+    if (status != 0 || found == 0)
+        throw Failed("cuBLASLt has no algorithm for this shape and type (status " + std::to_string(status) + ")");
     product->algorithm = best.algorithm;
     return product;
 }
@@ -125,7 +134,10 @@ void CublasLt::run(const Product& product, const void* x, const void* w, void* y
     const int whole_one = 1, whole_zero = 0;
     const void* alpha = product.integers ? static_cast<const void*>(&whole_one) : &one;
     const void* beta = product.integers ? static_cast<const void*>(&whole_zero) : &zero;
-    using Multiply = int (*)(void*, void*, const void*, const void*, void*, const void*, void*, const void*, const void*, void*, void*, void*, const Algorithm*, void*, size_t, cudaStream_t);
+    using Multiply = int (*)(void*, void*, const void*, const void*, void*, const void*, void*, const void*,
+                             const void*, void*, void*, void*, const Algorithm*, void*, size_t, cudaStream_t);
     static const auto multiply = find<Multiply>("cublasLtMatmul");
-    expect(multiply(handle_, product.description, alpha, w, product.w, x, product.x, beta, y, product.y, y, product.y, &product.algorithm, workspace_->get(), WORKSPACE, stream), "product");
+    expect(multiply(handle_, product.description, alpha, w, product.w, x, product.x, beta, y, product.y, y, product.y,
+                    &product.algorithm, workspace_->get(), WORKSPACE, stream),
+           "product");
 }

@@ -49,7 +49,8 @@ void measure_launches(Bench& bench) {
             return host_seconds([&] {
                        for (int i = 0; i < LAUNCHES; ++i) do_nothing<<<1, 32, 0, stream>>>();
                        CHECK(cudaStreamSynchronize(stream));
-                   }) / LAUNCHES;
+                   }) /
+                   LAUNCHES;
         };
     });
     for (const int nodes : {1, 50, LAUNCHES}) {

@@ -33,8 +33,10 @@ void to_host(Bench& bench, long most) {
                 fill_random<<<256, 256>>>(device->get(), bytes, 30.0f, 3u);
                 CHECK(cudaMemcpy(host->data, device->get(), static_cast<size_t>(bytes), cudaMemcpyDeviceToHost));
                 const std::vector<signed char> wanted = device->host();
-                if (down) device->poison();
-                else std::memset(host->data, 0, static_cast<size_t>(bytes));
+                if (down)
+                    device->poison();
+                else
+                    std::memset(host->data, 0, static_cast<size_t>(bytes));
                 Ready ready;
                 ready.launch = [=](cudaStream_t stream) {
                     void* target = down ? static_cast<void*>(device->get()) : host->data;
@@ -43,7 +45,9 @@ void to_host(Bench& bench, long most) {
                 };
                 ready.wrong = [=] {
                     const std::vector<signed char> found = device->host();
-                    return static_cast<double>(std::memcmp(wanted.data(), down ? static_cast<const void*>(found.data()) : host->data, static_cast<size_t>(bytes)) != 0);
+                    return static_cast<double>(std::memcmp(wanted.data(),
+                                                           down ? static_cast<const void*>(found.data()) : host->data,
+                                                           static_cast<size_t>(bytes)) != 0);
                 };
                 return ready;
             });
@@ -81,6 +85,8 @@ void measure_links(Bench& bench) {
     CHECK(cudaGetDeviceCount(&gpus));
     to_host(bench, bench.options.quick ? 64l << 20 : 256l << 20);
     // One other GPU: what all have in common; a node's topology is nvbandwidth's to show.
-    if (gpus > 1) to_peer(bench, 1, 256l << 20);
-    else bench.note("one GPU: no links between GPUs, no all-reduce");
+    if (gpus > 1)
+        to_peer(bench, 1, 256l << 20);
+    else
+        bench.note("one GPU: no links between GPUs, no all-reduce");
 }

@@ -16,9 +16,10 @@ struct Suite {
 };
 
 // Cheap ones first: a run cut short still holds what a profile cannot do without.
-constexpr Suite SUITES[] = {{"launch", measure_launches}, {"memory", measure_memory}, {"small", measure_small},
-                            {"links", measure_links},     {"power", measure_power},   {"gemm", measure_gemm},
-                            {"decode", measure_decode},   {"prefill", measure_prefill}, {"allreduce", measure_allreduce}};
+constexpr Suite SUITES[] = {
+    {"launch", measure_launches}, {"memory", measure_memory},   {"small", measure_small},
+    {"links", measure_links},     {"power", measure_power},     {"gemm", measure_gemm},
+    {"decode", measure_decode},   {"prefill", measure_prefill}, {"allreduce", measure_allreduce}};
 
 int usage(const std::string& problem) {
     std::string suites;
@@ -38,14 +39,23 @@ int usage(const std::string& problem) {
 bool read_options(int count, char** words, Options& options, std::string& problem) {
     for (int i = 1; i < count; ++i) {
         const std::string word = words[i];
-        std::string* target = word == "--out" ? &options.out : word == "--only" ? &options.only : word == "--cublaslt" ? &options.cublaslt : nullptr;
+        std::string* target = word == "--out"        ? &options.out
+                              : word == "--only"     ? &options.only
+                              : word == "--cublaslt" ? &options.cublaslt
+                                                     : nullptr;
         if (target) {
-            if (++i == count) problem = word + " needs a value";
-            else *target = words[i];
-        } else if (word == "--quick") options.quick = true;
-        else if (word == "--allow-busy") options.allow_busy = true;
-        else if (word == "--help" || word == "-h") return false;
-        else problem = "no such option: " + word;
+            if (++i == count)
+                problem = word + " needs a value";
+            else
+                *target = words[i];
+        } else if (word == "--quick")
+            options.quick = true;
+        else if (word == "--allow-busy")
+            options.allow_busy = true;
+        else if (word == "--help" || word == "-h")
+            return false;
+        else
+            problem = "no such option: " + word;
         if (!problem.empty()) return false;
     }
     if (options.out.empty()) problem = "--out FILE.jsonl is missing";
@@ -80,10 +90,16 @@ Json describe(const cudaDeviceProp& gpu, const Nvml& nvml, const std::string& sa
     Json line;
     line.add("kind", "machine").add("tokenyard_microbench", RECORD_SCHEMA).add("same", same).add("harness", "cuda");
     line.add("date", now()).add("quick", quick).add("device", "gpu").add("gpu", gpu.name).add("gpus", gpus);
-    line.add("compute_capability", std::to_string(gpu.major) + "." + std::to_string(gpu.minor)).add("sms", gpu.multiProcessorCount);
-    line.add("memory_bytes", static_cast<long>(total)).add("memory_free_bytes", static_cast<long>(free)).add("l2_bytes", gpu.l2CacheSize);
+    line.add("compute_capability", std::to_string(gpu.major) + "." + std::to_string(gpu.minor))
+        .add("sms", gpu.multiProcessorCount);
+    line.add("memory_bytes", static_cast<long>(total))
+        .add("memory_free_bytes", static_cast<long>(free))
+        .add("l2_bytes", gpu.l2CacheSize);
     // Two transfers a clock.
-    line.add("memory_bandwidth", 2e3 * memory_khz * bus_bits / 8).add("driver", nvml.driver()).add("cuda_driver", version(driver)).add("cuda_runtime", version(runtime));
+    line.add("memory_bandwidth", 2e3 * memory_khz * bus_bits / 8)
+        .add("driver", nvml.driver())
+        .add("cuda_driver", version(driver))
+        .add("cuda_runtime", version(runtime));
     line.add("most_watts", nvml.most_watts()).add("watts", nvml.watts()).add("celsius", nvml.celsius());
     line.add("most_sm_mhz", nvml.most_sm_mhz()).add("sm_mhz", nvml.sm_mhz()).add("memory_mhz", nvml.memory_mhz());
     return line;
@@ -105,21 +121,27 @@ int run(const Options& options) {
     if (status != cudaSuccess || gpus == 0) {
         int driver = 0;
         cudaDriverGetVersion(&driver);
-        const char* reason = driver == 0 ? "no NVIDIA driver is installed" : status == cudaSuccess ? "the driver shows none" : cudaGetErrorString(status);
+        const char* reason = driver == 0             ? "no NVIDIA driver is installed"
+                             : status == cudaSuccess ? "the driver shows none"
+                                                     : cudaGetErrorString(status);
         std::fprintf(stderr, "no GPU can be used: %s\n", reason);
         return 1;
     }
     cudaDeviceProp gpu{};
     CHECK(cudaGetDeviceProperties(&gpu, 0));
     if (gpu.major < 8) {
-        std::fprintf(stderr, "%s has compute capability %d.%d; these kernels need 8.0 (Ampere) or newer\n", gpu.name, gpu.major, gpu.minor);
+        std::fprintf(stderr, "%s has compute capability %d.%d; these kernels need 8.0 (Ampere) or newer\n", gpu.name,
+                     gpu.major, gpu.minor);
         return 1;
     }
     char bus[32];
     CHECK(cudaDeviceGetPCIBusId(bus, sizeof bus, 0));
     Nvml nvml(bus);
     if (const int percent = busy(nvml); percent > BUSY && !options.allow_busy) {
-        std::fprintf(stderr, "%s is busy (%d %%): times would not be its own. End what runs there, choose another with CUDA_VISIBLE_DEVICES, or give --allow-busy\n", gpu.name, percent);
+        std::fprintf(stderr,
+                     "%s is busy (%d %%): times would not be its own. End what runs there, choose another with "
+                     "CUDA_VISIBLE_DEVICES, or give --allow-busy\n",
+                     gpu.name, percent);
         return 1;
     }
     const std::string same = std::string(gpu.name) + ", driver " + nvml.driver();
@@ -131,7 +153,12 @@ int run(const Options& options) {
         std::fprintf(stderr, "%s\n", suite.name);
         suite.measure(bench);
     }
-    records.write("", Json().add("kind", "end").add("harness", "cuda").add("date", now()).add("results", records.results()).add("errors", records.errors));
+    records.write("", Json()
+                          .add("kind", "end")
+                          .add("harness", "cuda")
+                          .add("date", now())
+                          .add("results", records.results())
+                          .add("errors", records.errors));
     std::fprintf(stderr, "%d measured, %d errors: %s\n", records.results(), records.errors, options.out.c_str());
     return 0;
 }

@@ -30,7 +30,8 @@ Ready prepared(Bench& bench, const std::string& access, long bytes) {
             return static_cast<double>(found->host()[0] != 0 || seen == 0);
         }
         CHECK(cudaMemset(found->get(), 0, sizeof(unsigned)));
-        count_differences<<<blocks, MEMORY_THREADS>>>(to->get(), access == "copy" ? from->get() : nullptr, count, seed, found->get());
+        count_differences<<<blocks, MEMORY_THREADS>>>(to->get(), access == "copy" ? from->get() : nullptr, count, seed,
+                                                      found->get());
         return static_cast<double>(found->host()[0]) / static_cast<double>(count);
     };
     return ready;

@@ -38,11 +38,15 @@ std::string Nccl::version() const {
     return std::to_string(code / 10000) + "." + std::to_string(code / 100 % 100) + "." + std::to_string(code % 100);
 }
 
-void Nccl::all_reduce(const std::vector<const void*>& from, const std::vector<void*>& to, size_t count, const std::vector<cudaStream_t>& streams) {
-    static const auto group = find<int (*)()>(library_, "ncclGroupStart"), done = find<int (*)()>(library_, "ncclGroupEnd");
-    static const auto reduce = find<int (*)(const void*, void*, size_t, int, int, void*, cudaStream_t)>(library_, "ncclAllReduce");
+void Nccl::all_reduce(const std::vector<const void*>& from, const std::vector<void*>& to, size_t count,
+                      const std::vector<cudaStream_t>& streams) {
+    static const auto group = find<int (*)()>(library_, "ncclGroupStart"),
+                      done = find<int (*)()>(library_, "ncclGroupEnd");
+    static const auto reduce =
+        find<int (*)(const void*, void*, size_t, int, int, void*, cudaStream_t)>(library_, "ncclAllReduce");
     if (!group || !done || !reduce) throw Failed("this NCCL lacks ncclAllReduce or groups");
     expect(group(), "begin");
-    for (size_t gpu = 0; gpu < communicators_.size(); ++gpu) expect(reduce(from[gpu], to[gpu], count, BFLOAT16, SUM, communicators_[gpu], streams[gpu]), "all-reduce");
+    for (size_t gpu = 0; gpu < communicators_.size(); ++gpu)
+        expect(reduce(from[gpu], to[gpu], count, BFLOAT16, SUM, communicators_[gpu], streams[gpu]), "all-reduce");
     expect(done(), "end");
 }

@@ -15,7 +15,8 @@ public:
     bool present() const { return !communicators_.empty(); }
     std::string version() const;
     // Sum `count` bf16 of each GPU into all of them; one stream a GPU.
-    void all_reduce(const std::vector<const void*>& from, const std::vector<void*>& to, size_t count, const std::vector<cudaStream_t>& streams);
+    void all_reduce(const std::vector<const void*>& from, const std::vector<void*>& to, size_t count,
+                    const std::vector<cudaStream_t>& streams);
 
 private:
     void* library_ = nullptr;

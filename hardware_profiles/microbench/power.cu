@@ -34,7 +34,11 @@ void measure_load(Bench& bench, const char* load, const std::function<void()>& w
         return;
     }
     Json line;
-    line.add("kind", "result").add("op", what.op).add("library", what.library).add("point", what.point).add("l2", "none");
+    line.add("kind", "result")
+        .add("op", what.op)
+        .add("library", what.library)
+        .add("point", what.point)
+        .add("l2", "none");
     line.add("seconds", whole).add("samples", readings).add("watts", sum / readings).add("sm_mhz", mhz);
     line.add("power_capped", bench.nvml.power_capped()).add("throttled", bench.nvml.throttled());
     bench.records.write(what.op + "|" + what.library + "|none|" + what.point.key(), line);
@@ -55,7 +59,9 @@ void measure_power(Bench& bench) {
             Buffer<uint4> from(count), to(count);
             write_memory<<<1024, MEMORY_THREADS>>>(from.get(), count, 9);
             measure_load(bench, "memory", [&] {
-                for (int i = 0; i < 100; ++i) copy_memory<<<4 * bench.gpu.multiProcessorCount, MEMORY_THREADS, 0, bench.stream>>>(from.get(), to.get(), count);
+                for (int i = 0; i < 100; ++i)
+                    copy_memory<<<4 * bench.gpu.multiProcessorCount, MEMORY_THREADS, 0, bench.stream>>>(
+                        from.get(), to.get(), count);
                 CHECK(cudaStreamSynchronize(bench.stream));
             });
         }

@@ -14,8 +14,10 @@ std::string quoted(const std::string& text) {
     std::string out = "\"";
     for (const char c : text) {
         if (c == '"' || c == '\\') out += '\\';
-        if (static_cast<unsigned char>(c) >= ' ') out += c;
-        else out += ' ';
+        if (static_cast<unsigned char>(c) >= ' ')
+            out += c;
+        else
+            out += ' ';
     }
     return out + '"';
 }
@@ -68,10 +70,12 @@ Records::Records(const std::string& path, const std::string& machine) {
                     throw WrongFile(path + " is no record of this version of the harness; name another file");
                 const std::string there = between(line, "\"same\": \"");
                 if (there != machine)
-                    throw WrongFile(path + " was begun on another machine (" + there + ", here " + machine + "); name another file");
+                    throw WrongFile(path + " was begun on another machine (" + there + ", here " + machine +
+                                    "); name another file");
                 empty_ = false;
             }
-            if (kind == "result" || line.find("\"fatal\": true") != std::string::npos) keys_.insert(between(line, "\"key\": \""));
+            if (kind == "result" || line.find("\"fatal\": true") != std::string::npos)
+                keys_.insert(between(line, "\"key\": \""));
         }
     }
     file_ = std::fopen(path.c_str(), "ab");
@@ -85,7 +89,9 @@ Records::~Records() {
 void Records::write(const std::string& key, const Json& fields) {
     Json line;
     if (!key.empty()) line.add("key", key);
-    const std::string text = key.empty() ? fields.text() : "{" + line.text().substr(1, line.text().size() - 2) + ", " + fields.text().substr(1);
+    const std::string text = key.empty()
+                                 ? fields.text()
+                                 : "{" + line.text().substr(1, line.text().size() - 2) + ", " + fields.text().substr(1);
     if (std::fprintf(file_, "%s\n", text.c_str()) < 0 || std::fflush(file_) != 0)
         throw std::runtime_error(std::string("cannot write the results: ") + std::strerror(errno));
     if (!key.empty() && fields.text().find("\"kind\": \"result\"") != std::string::npos) {

@@ -6,8 +6,8 @@
 
 struct SamplingRule {
     int fewest = 15, most = 300;
-    double noise = 0.005;    // relative standard error of the median that is good enough
-    double seconds = 0.5;    // stop after so long, settled or not
+    double noise = 0.005;  // relative standard error of the median that is good enough
+    double seconds = 0.5;  // stop after so long, settled or not
 };
 
 struct Summary {

@@ -41,12 +41,14 @@ Case small_case(const char* part, long tokens, long width, double moved) {
 }
 
 Ready norm(long tokens, long width) {
-    const Values x = random_values(tokens * width, 1), residual = random_values(tokens * width, 2), weight = random_values(width, 3);
+    const Values x = random_values(tokens * width, 1), residual = random_values(tokens * width, 2),
+                 weight = random_values(width, 3);
     const Values sum = unwritten(tokens * width), out = unwritten(tokens * width);
     Ready ready;
     ready.tolerance = TOLERANCE;
     ready.launch = [=](cudaStream_t stream) {
-        add_rms_norm<<<tokens, SMALL_THREADS, width * sizeof(float), stream>>>(x->get(), residual->get(), weight->get(), sum->get(), out->get(), width, EPSILON);
+        add_rms_norm<<<tokens, SMALL_THREADS, width * sizeof(float), stream>>>(x->get(), residual->get(), weight->get(),
+                                                                               sum->get(), out->get(), width, EPSILON);
     };
     ready.wrong = [=] {
         std::vector<float> found, wanted;
@@ -57,7 +59,8 @@ Ready norm(long tokens, long width) {
             for (long i = 0; i < width; ++i) square += (double(a[i]) + b[i]) * (double(a[i]) + b[i]);
             for (long i = 0; i < width; ++i) {
                 wanted.push_back(a[i] + b[i]);
-                wanted.push_back(static_cast<float>((double(a[i]) + b[i]) * scale[i] / std::sqrt(square / width + EPSILON)));
+                wanted.push_back(
+                    static_cast<float>((double(a[i]) + b[i]) * scale[i] / std::sqrt(square / width + EPSILON)));
             }
             const std::vector<float> c = row_of(sum, row, width), d = row_of(out, row, width);
             for (long i = 0; i < width; ++i) {
@@ -74,7 +77,9 @@ Ready activation(long tokens, long width) {
     const Values in = random_values(2 * tokens * width, 4), out = unwritten(tokens * width);
     Ready ready;
     ready.tolerance = TOLERANCE;
-    ready.launch = [=](cudaStream_t stream) { silu_mul<<<tokens, SMALL_THREADS, 0, stream>>>(in->get(), out->get(), width); };
+    ready.launch = [=](cudaStream_t stream) {
+        silu_mul<<<tokens, SMALL_THREADS, 0, stream>>>(in->get(), out->get(), width);
+    };
     ready.wrong = [=] {
         std::vector<float> found, wanted;
         for (const long row : looked_at(tokens)) {
@@ -89,7 +94,8 @@ Ready activation(long tokens, long width) {
 
 Ready rotary(long tokens, long width) {
     constexpr int DIM = 128, POSITIONS = 4096;
-    const Values in = random_values(tokens * width, 5), out = unwritten(tokens * width), table = random_values(static_cast<long>(POSITIONS) * DIM, 6);
+    const Values in = random_values(tokens * width, 5), out = unwritten(tokens * width),
+                 table = random_values(static_cast<long>(POSITIONS) * DIM, 6);
     std::vector<int> positions(static_cast<size_t>(tokens));
     for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int>((i * 977) % POSITIONS);
     auto at = std::make_shared<Buffer<int>>(positions);
@@ -101,7 +107,8 @@ Ready rotary(long tokens, long width) {
     ready.wrong = [=] {
         std::vector<float> found, wanted;
         for (const long row : looked_at(tokens)) {
-            const std::vector<float> a = row_of(in, row, width), own = row_of(out, row, width), angle = row_of(table, positions[static_cast<size_t>(row)], DIM);
+            const std::vector<float> a = row_of(in, row, width), own = row_of(out, row, width),
+                                     angle = row_of(table, positions[static_cast<size_t>(row)], DIM);
             for (long i = 0; i < width; ++i) {
                 const long low = i % DIM % (DIM / 2), first = i - i % DIM + low;
                 const float c = angle[low], s = angle[DIM / 2 + low], x = a[first], y = a[first + DIM / 2];
@@ -117,7 +124,9 @@ Ready rotary(long tokens, long width) {
 }  // namespace
 
 void measure_small(Bench& bench) {
-    const std::vector<long> tokens = bench.options.quick ? std::vector<long>{1, 64, 1024, 8192} : std::vector<long>{1, 8, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+    const std::vector<long> tokens =
+        bench.options.quick ? std::vector<long>{1, 64, 1024, 8192}
+                            : std::vector<long>{1, 8, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
     for (const long count : tokens) {
         for (const long width : {4096l, 8192l})
             // Reads two rows, writes two.

@@ -1,17 +1,24 @@
 """From a model, a GPU, an engine's build and a split to a cost model."""
 
+from collections.abc import Callable
 from re import findall
+
+import numpy as np
+from numpy.typing import NDArray
 
 from simulator.core import InputError
 from simulator.cost.iteration import IterationCost, LayerCosts
 from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.layer_terms import LayerTerms, measured_layers
 from simulator.cost.parallelism import Parallelism
+from simulator.cost.pipeline import PipelineTerms
 from simulator.cost.terms import Terms
 from simulator.hardware.engine_profile import Build, EngineProfile, Host
 from simulator.hardware.profile import Profile
 from simulator.hardware.tables import Tables
 from simulator.model import Experts, LayerKind, Transformer
+
+Float = NDArray[np.float64]
 
 
 def build_cost(
@@ -28,9 +35,19 @@ def build_cost(
             f"tensor_parallel {parallel.tensor}: all-reduces of {profile.name} were measured on up to {most} GPUs"
         )
     terms = _terms(model, profile, engine, build, parallel)
+    if parallel.pipeline > 1:
+        terms = PipelineTerms(terms, parallel.pipeline, _hop(model, profile))
     provenance = {f"hardware {key}": text for key, text in profile.provenance.items()}
     provenance |= {f"engine {engine.name} {build.name} {key}": text for key, text in build.provenance.items()}
     return IterationCost(terms, host, build.captured, provenance, layer_costs(model, host))
+
+
+def _hop(model: Transformer, profile: Profile) -> Callable[[Float], Float]:
+    """Return what hands a token's activations on to the GPUs of the next stage: the link's latency and bandwidth."""
+    link = profile.allreduce
+    if link is None:
+        raise InputError(f"pipeline_parallel: {profile.name} has no link between GPUs measured")
+    return lambda tokens: link.latency + 2.0 * model.hidden * tokens / link.bandwidth
 
 
 def layer_costs(model: Transformer, host: Host) -> LayerCosts:

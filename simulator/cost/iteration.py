@@ -121,11 +121,11 @@ class IterationCost(CostModel):
         # No iteration has 0 tokens; what the tables say there is never read.
         new = np.maximum(new, 1)
         host, terms = self._host, self._terms
-        dense = terms.dense(padded(new, self._captured))
+        sizes = padded(new, self._captured)
         always = host.iteration + self._layers.always
         launched = np.where(new > self._captured, self._layers.launched, 0.0)
-        self._decode_ps += _ps(host.decode * dense + always + launched)
-        self._mixed_ps += _ps(host.prefill * dense + always + launched)
+        self._decode_ps += _ps(host.decode * terms.dense(sizes) + always + launched)
+        self._mixed_ps += _ps(host.prefill * terms.dense_with_prompts(sizes) + always + launched)
         self._sample_ps += _ps(terms.sample(new) + host.sequence * new)
         self._floor_ps += _ps(host.floor_iteration + host.floor_sequence * new)
 

@@ -86,6 +86,10 @@ class KernelTerms:
         once = small_operator(self._profile, 2 * width, tokens) + self._collectives.allreduce(width * tokens)
         return np.asarray(layers + once)
 
+    def dense_with_prompts(self, tokens: Float) -> Float:
+        """Return the same: on one group of GPUs it is no matter whose tokens they are."""
+        return self.dense(tokens)
+
     def sample(self, requests: Float) -> Float:
         """Return seconds of the output head and the sampler for so many requests."""
         model, split = self._model, self._parallel.tensor

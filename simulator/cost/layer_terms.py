@@ -70,6 +70,10 @@ class LayerTerms:
         size = 2.0 * self._model.hidden * tokens
         return np.asarray(seconds + (2 * self._layers + 1) * self._collectives.allreduce(size))
 
+    def dense_with_prompts(self, tokens: Float) -> Float:
+        """Return the same: on one group of GPUs it is no matter whose tokens they are."""
+        return self.dense(tokens)
+
     def sample(self, requests: Float) -> Float:
         """Return seconds of the output head and the sampler for so many requests."""
         gathered = 0.5 * self._collectives.allreduce(2.0 * self._model.vocab * requests)

@@ -36,6 +36,10 @@ class Terms(Protocol):
         """Return seconds of everything that depends on the number of tokens alone."""
         ...
 
+    def dense_with_prompts(self, tokens: Float) -> Float:
+        """Return the same for iterations with prompt chunks, which a pipeline cannot cut as it likes."""
+        ...
+
     def sample(self, requests: Float) -> Float:
         """Return seconds of the output head and the sampler for so many requests."""
         ...

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.gpus import LIBRARY, gemm, gpu, paper_roofline
+from support.gpus import LIBRARY, gemm, gpu, grid, paper_roofline
 
 from simulator.cost.linear import LinearTimes
 from simulator.hardware.profile import Roofline
@@ -96,6 +96,25 @@ def test_a_replayed_graph_hides_the_launch_that_block_wise_kernels_were_timed_wi
     holed = gemm(lambda n, k, m: np.nan * m, dtype="fp8_block", library="trtllm-1.0")
     alone = LinearTimes(gpu([launched, holed]), LIBRARY, [LIBRARY, "trtllm-1.0"])
     assert seconds(alone, block, 64, captured=512) == pytest.approx([60e-6]), "a hole is not faster"
+
+
+@pytest.mark.parametrize(("library", "spent"), [("trtllm-1.0", 7e-6), ("vllm-1.0", 0.0)])
+def test_tensorrt_llms_fp8_products_were_timed_with_the_scaling_that_checkpoints_bring_along(library, spent):
+    axes = (("k", (32, 65_536), "log"), ("m", (1, 4096), "linear"))
+    scaling = grid("quantize", axes, lambda k, m: 7e-6 + 0 * m, library=library, dtype="fp8")
+    tables = [gemm(lambda n, k, m: 20e-6 + 0 * m, dtype=dtype, library=library) for dtype in ("fp8", "bfloat16")]
+    times = LinearTimes(gpu([*tables, scaling]), library)
+    assert seconds(times, SQUARE._replace(dtype="fp8"), 64) == pytest.approx([20e-6 - spent])
+    assert seconds(times, SQUARE, 64) == pytest.approx([20e-6]), "16-bit products scale nothing"
+
+
+@pytest.mark.parametrize("hardware", ["h100_sxm", "h200_sxm"])
+def test_measured_tensorrt_llm_products_still_take_time_without_it(hardware):
+    times = LinearTimes(load_profile(hardware), "trtllm-1.3.0rc20")
+    for inputs in (32, 1024, 8192, 65_536):
+        for outputs in (32, 1024, 28_672):
+            spent = seconds(times, Linear("any", inputs, outputs, "fp8"), 1, 64, 2048, 32_768, 60_000)
+            assert min(spent) > 1e-6
 
 
 @pytest.mark.parametrize("hardware", ["h100_sxm", "h200_sxm"])

@@ -21,7 +21,8 @@ __device__ inline void meet(const Peers& peers) {
         const int other = static_cast<int>(threadIdx.x);
         device::set_flag(peers.flags[other] + blockIdx.x * MOST_GPUS + peers.rank, round);
         // Signed difference: a faster peer may already be a round ahead.
-        while (static_cast<int>(device::see_flag(peers.flags[peers.rank] + blockIdx.x * MOST_GPUS + other) - round) < 0) {
+        while (static_cast<int>(device::see_flag(peers.flags[peers.rank] + blockIdx.x * MOST_GPUS + other) - round) <
+               0) {
         }
     }
     __syncthreads();
@@ -39,7 +40,8 @@ __device__ inline Eight sum_at(const Peers& peers, long at) {
 }
 
 // Every GPU reads everything of all others: one exchange, count - 1 messages into each GPU.
-[[maybe_unused]] static __global__ void __launch_bounds__(REDUCE_THREADS) reduce_at_once(Peers peers, bf16* out, long count) {
+[[maybe_unused]] static __global__ void __launch_bounds__(REDUCE_THREADS)
+    reduce_at_once(Peers peers, bf16* out, long count) {
     meet(peers);
     const long step = 8l * gridDim.x * blockDim.x;
     for (long at = 8l * (blockIdx.x * blockDim.x + threadIdx.x); at < count; at += step)
@@ -48,9 +50,10 @@ __device__ inline Eight sum_at(const Peers& peers, long at) {
     meet(peers);
 }
 
-// Each GPU sums its slice, then reads the slices of the others. Threads read in the second step what threads of the same
-// number wrote in the first, so that meeting by blocks is enough. count is a multiple of 8 GPUs' share.
-[[maybe_unused]] static __global__ void __launch_bounds__(REDUCE_THREADS) reduce_in_two_steps(Peers peers, bf16* out, long count) {
+// Each GPU sums its slice, then reads the slices of the others. Threads read in the second step what threads of the
+// same number wrote in the first, so that meeting by blocks is enough. count is a multiple of 8 GPUs' share.
+[[maybe_unused]] static __global__ void __launch_bounds__(REDUCE_THREADS)
+    reduce_in_two_steps(Peers peers, bf16* out, long count) {
     const long slice = count / peers.count, step = 8l * gridDim.x * blockDim.x;
     const long first = 8l * (blockIdx.x * blockDim.x + threadIdx.x);
     meet(peers);

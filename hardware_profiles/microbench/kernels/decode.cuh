@@ -22,8 +22,8 @@ constexpr int decode_shared_bytes() {
     return 2 * 2 * DECODE_KEYS * (D + PADDING) * static_cast<int>(sizeof(bf16));
 }
 
-// Grid: (splits, kv_heads, batch). The queries of a KV head, at most 16, are the rows of a tile; each of 4 warps takes a
-// quarter of its keys, and their answers are put together at the end.
+// Grid: (splits, kv_heads, batch). The queries of a KV head, at most 16, are the rows of a tile; each of 4 warps takes
+// a quarter of its keys, and their answers are put together at the end.
 template <int D>
 __global__ void __launch_bounds__(DECODE_THREADS) decode_attention(Decodes work) {
     constexpr int STRIDE = D + PADDING, TILE = DECODE_KEYS * STRIDE, OWN = DECODE_KEYS / DECODE_WARPS;

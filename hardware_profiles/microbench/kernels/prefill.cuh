@@ -31,7 +31,8 @@ __global__ void __launch_bounds__(PREFILL_THREADS) prefill_attention(Prompt prom
     const int query = tile * PREFILL_QUERIES + 16 * warp;
     const long key_stride = static_cast<long>(prompt.kv_heads) * D, query_stride = static_cast<long>(prompt.heads) * D;
     const long keys_at = static_cast<long>(sequence) * length * key_stride + static_cast<long>(kv_head) * D;
-    const long queries_at = (static_cast<long>(sequence) * prompt.fresh + query) * query_stride + static_cast<long>(head) * D;
+    const long queries_at =
+        (static_cast<long>(sequence) * prompt.fresh + query) * query_stride + static_cast<long>(head) * D;
 
     auto load = [&](int number) {
         bf16 *keys = pool + (number % 2) * 2 * TILE, *values = keys + TILE;
@@ -77,6 +78,7 @@ __global__ void __launch_bounds__(PREFILL_THREADS) prefill_attention(Prompt prom
         bf16* to = prompt.out + queries_at + r * query_stride + 2 * (lane % 4);
         const float share = 1 / state.sum[half];
         for (int n = 0; n < D / 8; ++n)
-            *reinterpret_cast<uint32_t*>(to + 8 * n) = two(state.out[n][2 * half] * share, state.out[n][2 * half + 1] * share);
+            *reinterpret_cast<uint32_t*>(to + 8 * n) =
+                two(state.out[n][2 * half] * share, state.out[n][2 * half + 1] * share);
     }
 }

@@ -57,8 +57,8 @@ struct PlainAttention {
 
 // Sampled elements of y = x w^T: one warp each, x [m][k], w [n][k], places (row, column).
 template <typename Element, typename Convert>
-[[maybe_unused]] static __global__ void plain_products(const Element* x, const Element* w, const int2* places, int count, int k, float* out,
-                               Convert convert) {
+[[maybe_unused]] static __global__ void plain_products(const Element* x, const Element* w, const int2* places,
+                                                       int count, int k, float* out, Convert convert) {
     const int place = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
     if (place >= count) return;
     const Element* a = x + static_cast<long>(places[place].x) * k;

@@ -30,8 +30,9 @@ __device__ inline void write_eight(bf16* to, const Eight& eight) {
 
 // Grid: tokens. residual_out = x + residual; out = that, normed to mean square 1, times weight. The sum is kept in
 // shared memory between the two passes: width floats.
-[[maybe_unused]] static __global__ void __launch_bounds__(SMALL_THREADS) add_rms_norm(const bf16* x, const bf16* residual, const bf16* weight,
-                                                              bf16* residual_out, bf16* out, int width, float epsilon) {
+[[maybe_unused]] static __global__ void __launch_bounds__(SMALL_THREADS)
+    add_rms_norm(const bf16* x, const bf16* residual, const bf16* weight, bf16* residual_out, bf16* out, int width,
+                 float epsilon) {
     __shared__ float squares[SMALL_THREADS / 32];
     auto* sums = reinterpret_cast<float*>(device::dynamic_shared());
     const long row = static_cast<long>(blockIdx.x) * width;
@@ -60,7 +61,8 @@ __device__ inline void write_eight(bf16* to, const Eight& eight) {
 }
 
 // Grid: tokens. in [tokens][2 width]: out = silu(first half) times second half.
-[[maybe_unused]] static __global__ void __launch_bounds__(SMALL_THREADS) silu_mul(const bf16* in, bf16* out, int width) {
+[[maybe_unused]] static __global__ void __launch_bounds__(SMALL_THREADS)
+    silu_mul(const bf16* in, bf16* out, int width) {
     const bf16* row = in + static_cast<long>(blockIdx.x) * 2 * width;
     for (int at = 8 * threadIdx.x; at < width; at += 8 * SMALL_THREADS) {
         Eight gate = read_eight(row + at);
@@ -72,8 +74,8 @@ __device__ inline void write_eight(bf16* to, const Eight& eight) {
 
 // Grid: tokens. Rotate both halves of each head: in and out [tokens][heads][dim]; table [positions][dim]: cosines, then
 // sines.
-[[maybe_unused]] static __global__ void __launch_bounds__(SMALL_THREADS) rotate(const bf16* in, bf16* out, const bf16* table,
-                                                        const int* positions, int heads, int dim) {
+[[maybe_unused]] static __global__ void __launch_bounds__(SMALL_THREADS)
+    rotate(const bf16* in, bf16* out, const bf16* table, const int* positions, int heads, int dim) {
     const int half = dim / 2, each = half / 8;
     const long row = static_cast<long>(blockIdx.x) * heads * dim;
     const bf16* angle = table + static_cast<long>(positions[blockIdx.x]) * dim;

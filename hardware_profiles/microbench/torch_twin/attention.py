@@ -14,6 +14,8 @@ _VERSION = f"torch-{torch.__version__.split('+')[0]}"
 _BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}
 _TOLERANCE = 2e-2
 _CHECKED = 16  # heads times queries that are compared with a reference
+# FlexAttention is compiled for every shape, seconds each: a few show where it stands.
+_FLEX_NEW, _FLEX_BATCH, _FLEX_CONTEXT = (512, 2048, 8192), (8, 64), (1024, 8192)
 Shape = tuple[int, int, int]
 
 
@@ -32,7 +34,8 @@ def measure_prefill(bench: Bench) -> None:
             flop = 4.0 * batch * new * (past + (new + 1) / 2) * heads * dim
             size = 2.0 * dim * (2 * batch * new * heads + 2 * batch * (past + new) * kv_heads)
             point = _point(shape) | {"batch": batch, "new": new, "past": past}
-            for library, attend in _attends(bench, causal=True, past=past > 0):
+            flex = bench.on_gpu and shape == (32, 8, 128) and batch == 1 and new in _FLEX_NEW
+            for library, attend in _attends(bench, causal=True, past=past > 0, flex=flex):
                 case = Case("prefill_attention", library, point, flop, size)
                 bench.measure(case, lambda a=attend, s=shape, b=batch, n=new, p=past: _ready(bench, a, s, b, n, p + n))
 
@@ -53,7 +56,8 @@ def measure_decode(bench: Bench) -> None:
                 if size > min(most, 32 << 30):
                     continue
                 point = _point(shape) | {"batch": batch, "context": context}
-                for library, attend in _attends(bench, causal=False, past=False):
+                flex = bench.on_gpu and shape == (32, 8, 128) and batch in _FLEX_BATCH and context in _FLEX_CONTEXT
+                for library, attend in _attends(bench, causal=False, past=False, flex=flex):
                     flop = 4.0 * batch * context * heads * dim
                     case = Case("decode_attention", library, point, flop, size + 4.0 * batch * heads * dim)
                     bench.measure(case, lambda a=attend, s=shape, b=batch, c=context: _ready(bench, a, s, b, 1, c))
@@ -76,7 +80,7 @@ def _point(shape: Shape) -> dict[str, Any]:
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def _attends(bench: Bench, *, causal: bool, past: bool) -> Iterator[tuple[str, Attend]]:
+def _attends(bench: Bench, *, causal: bool, past: bool, flex: bool) -> Iterator[tuple[str, Attend]]:
     """Yield each way to attend: q [batch, heads, new, dim], k and v [batch, kv_heads, length, dim]."""
 
     def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -96,12 +100,15 @@ def _attends(bench: Bench, *, causal: bool, past: bool) -> Iterator[tuple[str, A
                 return attend(q, k, v)
 
         yield f"{_VERSION}-{name}", with_backend
-    yield f"{_VERSION}-flex", _flex(causal)
+    if flex:
+        yield f"{_VERSION}-flex", _flex(causal)
 
 
 def _flex(causal: bool) -> Attend:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+    # It would stop compiling after a few shapes and run the slow version instead, unnoticed.
+    torch._dynamo.reset()
     compiled = torch.compile(flex_attention, dynamic=False)
     masks: dict[tuple[int, int], Any] = {}
 
@@ -122,9 +129,7 @@ def _flex(causal: bool) -> Attend:
 def _ready(bench: Bench, attend: Attend, shape: Shape, batch: int, new: int, length: int) -> Ready:
     heads, kv_heads, dim = shape
     q = torch.randn(batch, heads, new, dim, device=bench.device, dtype=torch.bfloat16)
-    k, v = (
-        torch.randn(batch, kv_heads, length, dim, device=bench.device, dtype=torch.bfloat16) for _ in range(2)
-    )
+    k, v = (torch.randn(batch, kv_heads, length, dim, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     answers: list[torch.Tensor] = [torch.empty(0)]
 
     def run() -> None:

@@ -104,6 +104,14 @@ class Bench:
     def error(self, case: Case, message: str) -> None:
         """Write down why a case was not measured."""
         record = {"kind": "error", "op": case.op, "library": case.library, "point": case.point, "message": message}
+        try:
+            self.wait()
+        except RuntimeError:
+            # After some errors (a bad address, say) the GPU answers nothing more until the process ends.
+            for mode in case.modes:
+                self.records.write(record | {"fatal": True}, case.key(mode))
+            again = "run the same command again, it goes on after this point"
+            sys.exit(f"the GPU gave up at {case.op} {case.point}: {message}; {again}")
         self.records.write(record, case.key(case.modes[0]))
         self.say(f"error: {case.op} {case.point}: {message}")
 

@@ -8,7 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """Stop at ``fewest`` samples if the median's relative standard error is below ``noise``, at ``most``, or in time."""
+    """Stop at ``fewest`` samples if their median's relative standard error is within ``noise``, at ``most``, in time.
+
+    ``seconds`` of sampling are enough for any case.
+    """
 
     fewest: int = 15
     most: int = 300

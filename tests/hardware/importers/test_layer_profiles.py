@@ -147,7 +147,7 @@ def test_skew_becomes_medians_by_batch_and_quartiles_by_load(tmp_path):
         assert grid.axis("sequences").knots.tolist() == [2, 32]
         assert grid.at(2) == pytest.approx(0.2)
     assert imported.measured["skew_alpha"] == [
-        {"x": x, "median": 0.2, "low": 0.15, "high": 0.4, "cells": 3} for x in (0.0625, 1.0)
+        {"x": x, "mean": 0.3, "median": 0.2, "low": 0.15, "high": 0.4, "cells": 3} for x in (0.0625, 1.0)
     ]
     assert "skew_alpha" not in LayerProfiles().read([str(tmp_path)], "a test", {}).measured
 

@@ -39,7 +39,8 @@ double error(const std::vector<double>& found, const std::vector<double>& wanted
 void report(const std::string& what, double error) { std::printf("%s %.3g\n", what.c_str(), error); }
 
 // One row of attention; `slot` says where a key is, in tokens.
-std::vector<double> attended(const bf16* q, const Values& k, const Values& v, int keys, int kv_head, int kv_heads, int dim, const std::function<long(int)>& slot) {
+std::vector<double> attended(const bf16* q, const Values& k, const Values& v, int keys, int kv_head, int kv_heads,
+                             int dim, const std::function<long(int)>& slot) {
     std::vector<double> weights, out(static_cast<size_t>(dim));
     double most = -1e300, sum = 0;
     for (int key = 0; key < keys; ++key) {
@@ -63,31 +64,42 @@ Values unwritten(size_t count) { return Values(count, __float2bfloat16(NAN)); }
 template <int D>
 void check_prefill(int batch, int fresh, int past, int heads, int kv_heads) {
     const int length = past + fresh;
-    const Values q = random_values(1ul * batch * fresh * heads * D, 1), k = random_values(1ul * batch * length * kv_heads * D, 2), v = random_values(1ul * batch * length * kv_heads * D, 3);
+    const Values q = random_values(1ul * batch * fresh * heads * D, 1),
+                 k = random_values(1ul * batch * length * kv_heads * D, 2),
+                 v = random_values(1ul * batch * length * kv_heads * D, 3);
     Values out = unwritten(q.size());
-    const Prompt prompt{q.data(), k.data(), v.data(), out.data(), fresh, past, heads, kv_heads, LOG2_E / std::sqrt(float(D))};
-    launch({(fresh + 63u) / 64, unsigned(heads), unsigned(batch)}, PREFILL_THREADS, [=] { prefill_attention<D>(prompt); });
+    const Prompt prompt{
+        q.data(), k.data(), v.data(), out.data(), fresh, past, heads, kv_heads, LOG2_E / std::sqrt(float(D))};
+    launch({(fresh + 63u) / 64, unsigned(heads), unsigned(batch)}, PREFILL_THREADS,
+           [=] { prefill_attention<D>(prompt); });
     std::vector<double> found, wanted;
     for (int b = 0; b < batch; ++b)
         for (int token = 0; token < fresh; ++token)
             for (int head = 0; head < heads; ++head) {
                 const long at = ((1l * b * fresh + token) * heads + head) * D;
-                const auto row = attended(q.data() + at, k, v, past + token + 1, head / (heads / kv_heads), kv_heads, D, [&](int key) { return 1l * b * length + key; });
+                const auto row = attended(q.data() + at, k, v, past + token + 1, head / (heads / kv_heads), kv_heads, D,
+                                          [&](int key) { return 1l * b * length + key; });
                 wanted.insert(wanted.end(), row.begin(), row.end());
                 for (int d = 0; d < D; ++d) found.push_back(real(out[at + d]));
             }
-    report("prefill dim=" + std::to_string(D) + " batch=" + std::to_string(batch) + " new=" + std::to_string(fresh) + " past=" + std::to_string(past), error(found, wanted));
+    report("prefill dim=" + std::to_string(D) + " batch=" + std::to_string(batch) + " new=" + std::to_string(fresh) +
+               " past=" + std::to_string(past),
+           error(found, wanted));
 }
 
 template <int D>
 void check_decode(const std::vector<int>& contexts, int heads, int kv_heads, int block, int splits) {
-    const int batch = int(contexts.size()), width = (*std::max_element(contexts.begin(), contexts.end()) + block - 1) / block;
+    const int batch = int(contexts.size()),
+              width = (*std::max_element(contexts.begin(), contexts.end()) + block - 1) / block;
     std::vector<int> table;
     for (int i = 0; i < batch * width; ++i) table.push_back((i * 7 + 3) % (batch * width));
-    const Values q = random_values(1ul * batch * heads * D, 4), k = random_values(1ul * batch * width * block * kv_heads * D, 5), v = random_values(k.size(), 6);
+    const Values q = random_values(1ul * batch * heads * D, 4),
+                 k = random_values(1ul * batch * width * block * kv_heads * D, 5), v = random_values(k.size(), 6);
     Values out = unwritten(q.size());
     std::vector<float> parts(1ul * batch * heads * splits * D, NAN), weights(1ul * batch * heads * splits, NAN);
-    const Decodes work{q.data(), k.data(), v.data(), table.data(), contexts.data(), parts.data(), weights.data(), out.data(), heads, kv_heads, block, width, splits, LOG2_E / std::sqrt(float(D))};
+    const Decodes work{
+        q.data(),   k.data(), v.data(), table.data(), contexts.data(), parts.data(), weights.data(),
+        out.data(), heads,    kv_heads, block,        width,           splits,       LOG2_E / std::sqrt(float(D))};
     launch({unsigned(splits), unsigned(kv_heads), unsigned(batch)}, DECODE_THREADS, [=] { decode_attention<D>(work); });
     launch({unsigned(heads), unsigned(batch), 1}, D, [=] { combine_splits<D>(work); });
     std::vector<double> found, wanted, plain;
@@ -95,18 +107,23 @@ void check_decode(const std::vector<int>& contexts, int heads, int kv_heads, int
     for (int b = 0; b < batch; ++b)
         for (int head = 0; head < heads; ++head) {
             const long at = (1l * b * heads + head) * D;
-            const auto row = attended(q.data() + at, k, v, contexts[b], head / (heads / kv_heads), kv_heads, D, [&](int key) { return 1l * table[b * width + key / block] * block + key % block; });
+            const auto row =
+                attended(q.data() + at, k, v, contexts[b], head / (heads / kv_heads), kv_heads, D,
+                         [&](int key) { return 1l * table[b * width + key / block] * block + key % block; });
             wanted.insert(wanted.end(), row.begin(), row.end());
             for (int d = 0; d < D; ++d) found.push_back(real(out[at + d]));
             rows.push_back({b, head, b, contexts[b]});
         }
-    const std::string where = " dim=" + std::to_string(D) + " batch=" + std::to_string(batch) + " block=" + std::to_string(block) + " splits=" + std::to_string(splits);
+    const std::string where = " dim=" + std::to_string(D) + " batch=" + std::to_string(batch) +
+                              " block=" + std::to_string(block) + " splits=" + std::to_string(splits);
     report("decode" + where, error(found, wanted));
 
     // The kernel that others are checked against on a GPU, checked here.
     const int most = width * block;
     std::vector<float> scores(rows.size() * most), result(rows.size() * D, NAN);
-    const PlainAttention reference{q.data(), k.data(), v.data(), table.data(), rows.data(), scores.data(), result.data(), heads, kv_heads, D, block, width, most, 1 / std::sqrt(float(D))};
+    const PlainAttention reference{
+        q.data(), k.data(), v.data(), table.data(), rows.data(), scores.data(), result.data(),
+        heads,    kv_heads, D,        block,        width,       most,          1 / std::sqrt(float(D))};
     launch({unsigned(rows.size()), 1, 1}, REFERENCE_THREADS, [=] { plain_attention(reference); });
     plain.assign(result.begin(), result.end());
     report("plain_attention" + where, error(plain, wanted));
@@ -118,7 +135,10 @@ void check_products() {
     std::vector<int2> places;
     for (int i = 0; i < m * n; ++i) places.push_back(int2{i / n, i % n});
     std::vector<float> out(places.size(), NAN);
-    launch({9, 1, 1}, 128, [&] { plain_products(x.data(), w.data(), places.data(), int(places.size()), k, out.data(), [](bf16 value) { return __bfloat162float(value); }); });
+    launch({9, 1, 1}, 128, [&] {
+        plain_products(x.data(), w.data(), places.data(), int(places.size()), k, out.data(),
+                       [](bf16 value) { return __bfloat162float(value); });
+    });
     std::vector<double> wanted;
     for (const int2 place : places) {
         wanted.push_back(0);
@@ -129,9 +149,11 @@ void check_products() {
 
 void check_small() {
     const int tokens = 3, width = 2056;
-    const Values x = random_values(tokens * width, 9), residual = random_values(tokens * width, 10), weight = random_values(width, 11);
+    const Values x = random_values(tokens * width, 9), residual = random_values(tokens * width, 10),
+                 weight = random_values(width, 11);
     Values sum = unwritten(tokens * width), out = unwritten(tokens * width);
-    launch({unsigned(tokens), 1, 1}, SMALL_THREADS, [&] { add_rms_norm(x.data(), residual.data(), weight.data(), sum.data(), out.data(), width, 1e-5f); });
+    launch({unsigned(tokens), 1, 1}, SMALL_THREADS,
+           [&] { add_rms_norm(x.data(), residual.data(), weight.data(), sum.data(), out.data(), width, 1e-5f); });
     std::vector<double> found, wanted;
     for (int row = 0; row < tokens; ++row) {
         double square = 0;
@@ -161,11 +183,13 @@ void check_small() {
     const Values in = random_values(tokens * heads * dim, 13), table = random_values(10 * dim, 14);
     const std::vector<int> positions = {7, 0, 9};
     Values turned = unwritten(in.size());
-    launch({unsigned(tokens), 1, 1}, SMALL_THREADS, [&] { rotate(in.data(), turned.data(), table.data(), positions.data(), heads, dim); });
+    launch({unsigned(tokens), 1, 1}, SMALL_THREADS,
+           [&] { rotate(in.data(), turned.data(), table.data(), positions.data(), heads, dim); });
     for (int i = 0; i < tokens * heads * dim; ++i) {
         const int column = i % dim % 64, first = i - i % dim + column, angle = positions[i / (heads * dim)] * dim;
         const double c = real(table[angle + column]), s = real(table[angle + 64 + column]);
-        wanted.push_back(i % dim < 64 ? real(in[first]) * c - real(in[first + 64]) * s : real(in[first + 64]) * c + real(in[first]) * s);
+        wanted.push_back(i % dim < 64 ? real(in[first]) * c - real(in[first + 64]) * s
+                                      : real(in[first + 64]) * c + real(in[first]) * s);
         found.push_back(real(turned[i]));
     }
     report("rotate", error(found, wanted));
@@ -191,7 +215,8 @@ void check_memory() {
 void check_allreduce(int gpus, bool at_once) {
     const long count = 8 * gpus * 37;
     std::vector<Values> from, to(gpus, unwritten(count)), halfway(gpus, unwritten(count / gpus));
-    std::vector<std::vector<unsigned>> flags(gpus, std::vector<unsigned>(REDUCE_BLOCKS * MOST_GPUS)), rounds(gpus, std::vector<unsigned>(REDUCE_BLOCKS));
+    std::vector<std::vector<unsigned>> flags(gpus, std::vector<unsigned>(REDUCE_BLOCKS * MOST_GPUS)),
+        rounds(gpus, std::vector<unsigned>(REDUCE_BLOCKS));
     for (int gpu = 0; gpu < gpus; ++gpu) from.push_back(random_values(count, 20 + gpu));
     std::vector<double> found, wanted;
     for (int again = 0; again < 2; ++again) {
@@ -210,8 +235,10 @@ void check_allreduce(int gpus, bool at_once) {
                 peers.count = gpus;
                 bf16* out = to[gpu].data();
                 running.emplace_back(Place{2, 1, 1}, Place{block, 0, 0}, 32, [=] {
-                    if (at_once) reduce_at_once(peers, out, count);
-                    else reduce_in_two_steps(peers, out, count);
+                    if (at_once)
+                        reduce_at_once(peers, out, count);
+                    else
+                        reduce_in_two_steps(peers, out, count);
                 });
             }
         for (Running& each : running) each.join();
@@ -222,7 +249,8 @@ void check_allreduce(int gpus, bool at_once) {
                 found.push_back(real(to[gpu][i]));
             }
     }
-    report(std::string(at_once ? "reduce_at_once" : "reduce_in_two_steps") + " gpus=" + std::to_string(gpus), error(found, wanted));
+    report(std::string(at_once ? "reduce_at_once" : "reduce_in_two_steps") + " gpus=" + std::to_string(gpus),
+           error(found, wanted));
 }
 
 }  // namespace

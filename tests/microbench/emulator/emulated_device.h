@@ -126,7 +126,8 @@ inline unsigned see_flag(const unsigned* flag) {
 // Threads of one block; join them before what they use goes.
 class Running {
 public:
-    Running(Place grid, Place at, int threads, const std::function<void()>& kernel) : block_(std::make_unique<Block>(threads)) {
+    Running(Place grid, Place at, int threads, const std::function<void()>& kernel)
+        : block_(std::make_unique<Block>(threads)) {
         for (int thread = 0; thread < threads; ++thread)
             threads_.emplace_back([=, block = block_.get()] {
                 gridDim = grid;
