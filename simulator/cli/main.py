@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from simulator import __version__
-from simulator.cli import listings, profiles, run, schema, traces, validate
+from simulator.cli import calibrate, listings, profiles, run, schema, traces, validate
 
 app = typer.Typer(
     name="tokenyard",
@@ -51,6 +51,7 @@ app.command("models")(listings.models)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(traces.app, name="traces")
 app.add_typer(validate.app, name="validate")
+app.add_typer(calibrate.app, name="calibrate")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """From a model, a GPU, an engine's build and a split to a cost model."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from re import findall
 
 import numpy as np
@@ -34,7 +35,7 @@ def build_cost(
         raise InputError(
             f"tensor_parallel {parallel.tensor}: all-reduces of {profile.name} were measured on up to {most} GPUs"
         )
-    terms = _terms(model, profile, engine, build, parallel)
+    terms = _terms(model, profile, engine.kernels, build.captured, parallel)
     if parallel.pipeline > 1:
         terms = PipelineTerms(terms, parallel.pipeline, _hop(model, profile))
     provenance = {f"hardware {key}": text for key, text in profile.provenance.items()}
@@ -69,7 +70,8 @@ def in_blocks(model: Transformer, kind: LayerKind) -> bool:
     )
 
 
-def _terms(model: Transformer, profile: Profile, engine: EngineProfile, build: Build, parallel: Parallelism) -> Terms:
+@lru_cache(maxsize=64)  # hundreds of validated points differ in load alone
+def _terms(model: Transformer, profile: Profile, kernels: str, captured: int, parallel: Parallelism) -> Terms:
     layers = measured_layers(profile.tables, model, parallel.tensor)
     if layers is not None and parallel.expert == 1:
         return LayerTerms(model, profile, parallel, *layers)
@@ -77,8 +79,8 @@ def _terms(model: Transformer, profile: Profile, engine: EngineProfile, build: B
         model,
         profile,
         parallel,
-        kernel_library(profile.tables, engine.kernels),
-        captured=build.captured,
+        kernel_library(profile.tables, kernels),
+        captured=captured,
         captured_libraries=[name for name in profile.tables.libraries() if profile.tables.measured(name, "gemm")],
     )
 

@@ -17,35 +17,30 @@ class DecodeCurves:
     """Curves by batch size, made when a size is first asked for.
 
     ``seconds(batch, context)`` gives the time of all layers for a batch whose requests each read ``context`` KV
-    tokens (arrays broadcast); it must not fall with context, and is straight between ``knots``.
+    tokens (arrays broadcast); it must not fall with context, and is straight between ``knots``. ``made`` has by batch
+    (KV tokens at which segments begin, ps there, ps a KV token), the first list one longer by an end never reached.
     """
 
     def __init__(self, seconds: Callable[[Float, Float], Float], knots: Float) -> None:
         self._seconds = seconds
         self._knots = np.unique(np.maximum(1, np.rint(knots)))
-        self._curves: list[Segments | None] = [None]
+        self.made: dict[int, Segments] = {}
 
     def at(self, batch: int, context: int) -> tuple[int, int, int]:
         """Return (ps, ps a KV token, KV tokens until the next knot) for a batch that reads ``context`` KV tokens."""
-        curves = self._curves
-        segments = curves[batch] if batch < len(curves) else None
-        if segments is None:
-            segments = self._make(batch)
-        starts, bases, slopes = segments
-        low = bisect_right(starts, context) - 1
-        slope = slopes[low]
-        left = starts[low + 1] - context if low + 1 < len(starts) else _FOREVER
-        return bases[low] + slope * (context - starts[low]), slope, left
+        starts, bases, slopes = self.made.get(batch) or self.make(batch)
+        after = bisect_right(starts, context)
+        slope = slopes[after - 1]
+        return bases[after - 1] + slope * (context - starts[after - 1]), slope, starts[after] - context
 
-    def _make(self, batch: int) -> Segments:
-        if batch >= len(self._curves):
-            self._curves += [None] * (batch + 1 - len(self._curves))
+    def make(self, batch: int) -> Segments:
+        """Add the curve of a batch to ``made`` and return it."""
         times = np.maximum.accumulate(self._seconds(np.full_like(self._knots, batch), self._knots))
         totals = np.rint(batch * self._knots).astype(np.int64)
         bases = np.rint(PS_PER_S * times).astype(np.int64)
         # Rounded down, so that time never falls at a knot.
         slopes = (np.diff(bases) // np.diff(totals)).tolist()
         # Beyond the last knot it goes on as it came; before the first it is flat.
-        segments = ([0, *totals.tolist()], [int(bases[0]), *bases.tolist()], [0, *slopes, slopes[-1]])
-        self._curves[batch] = segments
+        starts = [0, *totals.tolist(), _FOREVER]
+        segments = self.made[batch] = (starts, [int(bases[0]), *bases.tolist()], [0, *slopes, slopes[-1]])
         return segments

@@ -1,5 +1,6 @@
 """Iteration time of one instance: terms tabulated in whole picoseconds, so that the engine only looks them up."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class IterationCost(CostModel):
         self._mixed_ps: list[int] = []
         self._sample_ps: list[int] = []
         self._floor_ps: list[int] = []
+        self._made = self._curves.made
         self._reach(_FIRST_REACH)
         self._has_floor = host.floor_iteration > 0 or host.floor_sequence > 0
         self._has_skew = any(terms.skew(batch) for batch in (1, 8, 64, 256))
@@ -66,9 +68,13 @@ class IterationCost(CostModel):
         """Return (first, growth, limit) of iterations that only decode; see ``CostModel``."""
         if requests >= len(self._decode_ps):
             self._reach(requests)
-        attention, slope, left = self._curves.at(requests, context)
+        # As `DecodeCurves.at`, a call saved: this runs once or twice a request.
+        starts, bases, slopes = self._made.get(requests) or self._curves.make(requests)
+        after = bisect_right(starts, context)
+        slope = slopes[after - 1]
+        attention = bases[after - 1] + slope * (context - starts[after - 1])
         growth = slope * requests
-        limit = (left - 1) // requests + 1
+        limit = (starts[after] - context - 1) // requests + 1
         if self._has_skew:
             # The longest sequence grows with the others: both parts are affine between their own knots. Differences of
             # a curve that holds the share already stay whole picoseconds all along a run.

@@ -60,6 +60,7 @@ class KernelTerms:
         self._experts = ExpertTimes(profile, library, parallel.tensor // parallel.expert, parallel.expert)
         self._collectives = Collectives(profile, library, parallel.tensor)
         self._kinds = [self._on_gpu(kind, library) for kind in model.kinds]
+        self._whole: dict[int, float] = {}  # seconds of attention of a prompt by its tokens
         self.knots = np.unique(np.concatenate([each.attention.knots for each in self._kinds]))
 
     @property
@@ -112,6 +113,15 @@ class KernelTerms:
         self, chunks: Sequence[tuple[Request, int]], tokens: int, requests: int, context: float, longest: float
     ) -> float:
         """Return seconds of the chunks' attention; that of decodes in the same iteration adds to it."""
+        if len(chunks) > 1 or chunks[0][0].computed:
+            return self._attend(chunks, tokens)
+        # Most iterations with a prompt have one, computed whole: its time goes with its length alone.
+        seconds = self._whole.get(tokens)
+        if seconds is None:
+            seconds = self._whole[tokens] = self._attend(chunks, tokens)
+        return seconds
+
+    def _attend(self, chunks: Sequence[tuple[Request, int]], tokens: int) -> float:
         read = sum(request.computed + new for request, new in chunks)
         seconds = 0.0
         for each in self._kinds:

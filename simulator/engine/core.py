@@ -68,10 +68,11 @@ class EngineCore:
         """Account for an iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
         finished = self.finish_decodes(now) if self.complete_decodes(1, 0) else []
         last = self.decodes.iteration - 1
-        for request in self.complete_chunks(chunks, now):
+        done = self.complete_chunks(chunks, now)
+        for request in done:
             self.ledger.add_span(request.index, last, last, 0)
-            self._finish(request, now)
-            finished.append(request)
+        self._finish(done, now)
+        finished += done
         return finished
 
     def complete_chunks(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
@@ -108,16 +109,17 @@ class EngineCore:
         finished = self.decodes.pop_finished()
         for request in finished:
             request.blocks = -(-request.computed // self.kv.block_size)
-            self._finish(request, now)
+        self._finish(finished, now)
         return finished
 
-    def _finish(self, request: Request, now: int) -> None:
-        request.finished_at = now
-        if self.unheard is None:
-            self.kv.release(request)
-            self.scheduler.finished(request)
-        else:
-            self.unheard.append(request)
+    def _finish(self, finished: list[Request], now: int) -> None:
+        for request in finished:
+            request.finished_at = now
+            if self.unheard is None:
+                self.kv.release(request)
+                self.scheduler.finished(request)
+            else:
+                self.unheard.append(request)
 
     def hear(self) -> bool:
         """Let the policy hear of the requests that ended, and take their blocks back; return whether there was one."""

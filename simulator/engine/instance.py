@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator
+from heapq import heappush
 from math import sqrt
 
 from simulator.core import InputError, Request
@@ -72,17 +73,18 @@ class Instance:
             request.finished_at = self.clock.time
             self.on_finish(self, request)
             return
+        when = self.clock.time + self.intake_ps
         if self._delays:
-            self._coming.append((self.clock.time + self.intake_ps, request))
+            self._coming.append((when, request))
         else:
             core.scheduler.add(request)
         if self.on_queue is not None:
             self._tell_queue(len(core.scheduler.queue) + len(self._coming))
         if self._run is not None:
-            self._cut(self.clock.time + self.intake_ps, *self._run)
+            self._cut(when, *self._run)
         elif self._idle:
             self._idle = False
-            self._alarm.set(self.clock.time + self.intake_ps, BEGIN)
+            self._alarm.set(when, BEGIN)
 
     def _tell_queue(self, waiting: int) -> None:
         if self.on_queue is not None and waiting != self._told:
@@ -90,7 +92,7 @@ class Instance:
             self.on_queue(self, waiting)
 
     def _cut(self, when: int, start: int, first: int, growth: int, count: int, least: int) -> None:
-        """End the run with the iteration then in progress (or the one after: the lag), so that the next sees an arrival."""
+        """End the run with the iteration then in progress (or the one after: the lag), so that the next sees it."""
         self._run = None
         # At a run's very beginning its first iteration is in progress already, unless prompt chunks go before it.
         cut = iterations_until(when - start, first, growth) + self.admission_lag
@@ -105,7 +107,7 @@ class Instance:
         scheduler, decodes, kv, block_size = core.scheduler, core.decodes, core.kv, core.kv.block_size
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish, coming, lag = self.exact_steps, self.on_finish, self._coming, self.admission_lag
-        agenda = clock.agenda
+        agenda, numbers = clock.agenda, clock.numbers
         preempted = 0
         self._idle = True
         known = now = yield  # known: ps, up to when a decision that lags behind knows what happened
@@ -132,7 +134,7 @@ class Instance:
             context = decodes.offsets + requests * decodes.iteration
             heard = False
             if lag:
-                known, heard = now, core.hear()
+                known, heard = now, bool(core.unheard and core.hear())
                 if (heard and not outlives_finishes) or (coming and coming[0][0] <= now and arrivals_matter):
                     # What ended, or arrived, while the last iteration ran is news for the next decision.
                     horizon = 1
@@ -175,7 +177,9 @@ class Instance:
                 if coming and arrivals_matter:
                     count = min(count, max(iterations_until(coming[0][0] - start, first, growth) + lag, paid))
                 end = start + count * first + growth * (count * (count - 1) // 2)
-                alarm.set(end, END)
+                # As alarm.set(end, END), which would be every eighth Python call of a simulation.
+                alarm.number = number = next(numbers)
+                heappush(agenda, (end, END, number, alarm))
                 if arrivals_matter:
                     self._run = (start, first, growth, count, paid)
                     now = yield

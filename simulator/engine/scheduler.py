@@ -52,4 +52,8 @@ class Scheduler(ABC):
 
     @abstractmethod
     def finished(self, request: Request) -> None:
-        """Hear that a request made its last token; the engine has taken its blocks back."""
+        """Hear that a request made its last token; the engine has taken its blocks back.
+
+        With an ``admission_lag`` this comes after the next plan, and so do the blocks; ``finished_at`` tells before. A
+        policy that released such a request in need hears of it all the same.
+        """

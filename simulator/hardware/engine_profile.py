@@ -1,5 +1,6 @@
 """An engine's profile: what its host adds to the GPU's work, by build, and how it schedules and reserves memory."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -124,11 +125,16 @@ def known_engines() -> list[str]:
 def load_engine(name: str) -> EngineProfile:
     """Return a shipped engine profile by name, or the one in a YAML file by path."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return EngineProfile.load(path)
-    if name not in known_engines():
-        raise unknown("engine", name, known_engines())
-    return EngineProfile.load(data_dir("hardware_profiles") / _FOLDER / f"{name}.yaml")
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in known_engines():
+            raise unknown("engine", name, known_engines())
+        path = data_dir("hardware_profiles") / _FOLDER / f"{name}.yaml"
+    return _load(path, path.stat().st_mtime_ns) if path.is_file() else EngineProfile.load(path)
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, changed: int) -> EngineProfile:
+    return EngineProfile.load(path)
 
 
 def save_engine(engine: EngineProfile, path: Path) -> None:

@@ -1,6 +1,6 @@
 """A GPU's profile: what it was measured to do, and where each number comes from."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -58,6 +58,10 @@ class Profile(Section):
     provenance: dict[str, str]
     _folder: Path = PrivateAttr(default=Path())
 
+    def __hash__(self) -> int:
+        """Tell profiles apart by identity: cost models of one are kept, and its sections have no hash."""
+        return id(self)
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a profile file; InputError says what is wrong where. Its tables are opened when asked for."""
@@ -108,10 +112,15 @@ def known_profiles() -> list[str]:
 
 
 def load_profile(name: str) -> Profile:
-    """Return a shipped profile by name, or the one in a YAML file by path."""
+    """Return a shipped profile by name, or the one in a YAML file by path; one object while the file stays the same."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return Profile.load(path)
-    if name not in known_profiles():
-        raise unknown("hardware", name, known_profiles())
-    return Profile.load(data_dir("hardware_profiles") / f"{name}.yaml")
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in known_profiles():
+            raise unknown("hardware", name, known_profiles())
+        path = data_dir("hardware_profiles") / f"{name}.yaml"
+    return _load(path, path.stat().st_mtime_ns) if path.is_file() else Profile.load(path)
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, changed: int) -> Profile:
+    return Profile.load(path)

@@ -150,7 +150,9 @@ def test_prefix_affinity_compares_as_deep_as_it_is_told():
 
 @given(
     st.one_of(st.integers(1, 7), st.integers(15, 40)),
-    st.lists(st.tuples(st.sampled_from(["choose", "add", "set"]), st.integers(0, 40), st.integers(-5, 5)), max_size=300),
+    st.lists(
+        st.tuples(st.sampled_from(["choose", "add", "set"]), st.integers(0, 40), st.integers(-5, 5)), max_size=300
+    ),
 )
 def test_least_is_the_smallest_ties_longest_ago(instances, moves):
     least, values, chosen_at = Least(instances), [0] * instances, list(range(-instances, 0))
