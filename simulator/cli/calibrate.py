@@ -2,6 +2,7 @@
 
 import typer
 
+from simulator.cli.calibrate_engine import engine
 from simulator.cli.calibrate_gpu import gpu
 
 app = typer.Typer(no_args_is_help=True)
@@ -16,3 +17,4 @@ def _group() -> None:
 
 
 app.command("gpu")(gpu)
+app.command("engine")(engine)

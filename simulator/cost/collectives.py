@@ -17,6 +17,7 @@ class Collectives:
         self._profile = profile
         self._gpus = gpus
         self.note = "none needed"
+        self.most_bytes = 0.0  # that was measured, 0 where the link's figures stand for it
         tables = profile.tables
         self._custom: Grid | None = None
         self._nccl: Grid | None = None
@@ -29,6 +30,9 @@ class Collectives:
                     wanted = [g for g in grids if g.attributes["dtype"] in ("half", "bfloat16")]
                     self._nccl = _reaching(iter(wanted or grids), gpus)
             self.note = self._describe()
+            link = profile.allreduce
+            if (self._custom or self._nccl) is not None and (link is None or link.direct):
+                self.most_bytes = max(float(g.axes[1].knots[-1]) for g in (self._custom, self._nccl) if g is not None)
 
     def allreduce(self, size: Float) -> Float:
         """Return seconds to sum arrays of so many bytes, one on each GPU, onto all of them."""

@@ -13,8 +13,9 @@ Float = NDArray[np.float64]
 # How unevenly tokens choose among many experts: the tables come balanced and with two power laws. Few large ones
 # are chosen nearly evenly (Mixtral, arXiv 2401.04088, section 5).
 _SKEWED, _EVEN, _FEW = "power_law_1.2", "balanced", 16
-# What the tables call weights of four bits that are multiplied in 16.
-_IN_TABLES = {"mxfp4": "w4a16_mxfp4", "w4a16": "int4_wo"}
+# What the tables call a format; of several the fastest, as engines choose. The one for fp8 by tensor timed a kernel
+# three times slower than 16 bit, which no engine would take.
+_TABLES = {"mxfp4": ("w4a16_mxfp4",), "w4a16": ("int4_wo",), "fp8": ("fp8", "fp8_block")}
 
 
 class ExpertTimes:
@@ -26,25 +27,28 @@ class ExpertTimes:
         self._tp = tensor_parallel
         self._ep = expert_parallel
         self.note = ""
+        self.most_tokens = 0.0  # that the table used here was measured with
 
     def seconds(self, hidden: int, experts: Experts, dtype: Dtype, tokens: Float) -> Float:
         """Return seconds for each number of tokens: the products, the routing's permutation, the activation."""
-        grid, scale, note = self._find(hidden, experts, dtype)
-        if grid is None:
+        found = [self._find(hidden, experts, table) for table in _TABLES.get(dtype, (dtype,))]
+        measured = [(grid, note) for grid, note in found if grid is not None]
+        if not measured:
             self.note = "roofline over the experts expected to be chosen"
             return self._roofline(hidden, experts, dtype, tokens)
-        self.note = f"measured ({grid.library}){note}"
-        last = grid.axes[0].knots[-1]
-        return np.asarray(scale * grid.at(tokens) * np.maximum(tokens / last, 1.0))
+        self.note = f"measured ({measured[0][0].library}){measured[0][1]}"
+        self.most_tokens = float(min(grid.axes[0].knots[-1] for grid, _ in measured))
+        times = [grid.at(tokens) * np.maximum(tokens / grid.axes[0].knots[-1], 1.0) for grid, _ in measured]
+        return np.asarray(np.fmin.reduce(times))
 
-    def _find(self, hidden: int, experts: Experts, dtype: Dtype) -> tuple[Grid | None, float, str]:
+    def _find(self, hidden: int, experts: Experts, table: str) -> tuple[Grid | None, str]:
         if self._library is None:
-            return None, 1.0, ""
+            return None, ""
         same = list(
             self._profile.tables.find(
                 self._library,
                 "moe",
-                dtype=_IN_TABLES.get(dtype, dtype),
+                dtype=table,
                 hidden=hidden,
                 inter=experts.ffn,
                 topk=experts.top_k,
@@ -54,13 +58,13 @@ class ExpertTimes:
         distribution = _EVEN if experts.count <= _FEW else _SKEWED
         exact = _split(same, self._tp, self._ep, distribution)
         if exact is not None:
-            return exact, 1.0, ""
+            return exact, ""
         # An expert's columns split over more GPUs than measured: the same number of GPUs holding whole experts reads as
         # many weights each.
         whole = _split(same, 1, self._tp * self._ep, distribution)
         if whole is not None:
-            return whole, 1.0, f", {self._tp * self._ep} GPUs as expert parallel"
-        return None, 1.0, ""
+            return whole, f", {self._tp * self._ep} GPUs as expert parallel"
+        return None, ""
 
     def _roofline(self, hidden: int, experts: Experts, dtype: Dtype, tokens: Float) -> Float:
         matrices = 3 if experts.gated else 2

@@ -135,13 +135,14 @@ class KernelTerms:
         """Return where a run left what was measured, one line each."""
         found = []
         for each in self._kinds:
-            attention = each.attention
-            if attention.batches and seen.requests > attention.batches:
-                found.append(f"decode attention: batches up to {seen.requests}, measured to {attention.batches:.0f}")
-            if attention.contexts and seen.context > attention.contexts and not each.window:
-                found.append(f"decode attention: contexts to {seen.context}, measured to {attention.contexts:.0f}")
-        if self._linears.most_tokens and seen.tokens > self._linears.most_tokens:
-            found.append(f"matrix products: {seen.tokens} tokens, measured to {self._linears.most_tokens:.0f}")
+            attention, context = each.attention, 0 if each.window else seen.context
+            found += _more("decode attention: batch", seen.requests, attention.batches)
+            found += _more("decode attention: context", context, attention.contexts)
+            found += _more("prompt attention: prompt", context, attention.longest)
+        found += _more("matrix products: tokens", seen.tokens, self._linears.most_tokens)
+        found += _more("experts: tokens", seen.tokens, self._experts.most_tokens)
+        size = _ACTIVATION * self._model.hidden * seen.tokens
+        found += _more("all-reduce: bytes", size, self._collectives.most_bytes)
         return list(dict.fromkeys(found))
 
     def _on_gpu(self, kind: LayerKind, library: str | None) -> _Kind:
@@ -187,3 +188,7 @@ class KernelTerms:
         if ffn:
             numbers.append((3 if kind.mlp.gated else 2) * ffn // split)
         return numbers
+
+
+def _more(what: str, seen: float, measured: float) -> list[str]:
+    return [f"{what} up to {seen:.0f}, measured to {measured:.0f}"] if measured and seen > measured else []

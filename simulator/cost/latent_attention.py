@@ -59,6 +59,7 @@ class LatentTimes:
         self.knots = np.array([1.0, 2.0**20]) if decode is None else decode.length
         self.batches = 0.0 if decode is None else float(decode.batch[-1])
         self.contexts = 0.0 if decode is None else float(decode.length[-1])
+        self.longest = 0.0 if prompt is None else float(prompt.length[-1])
         measured = f"measured module ({library})"
         self.notes = {"decode": measured if decode else "roofline", "prompt": measured if prompt else "roofline"}
 

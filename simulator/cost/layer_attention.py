@@ -18,8 +18,8 @@ _ROOFLINE_KNOTS = np.array([1.0, 2.0**20])
 class LayerAttention:
     """Seconds of one layer's attention.
 
-    ``knots``: contexts between which decode is straight; ``batches`` and ``contexts``: the most that was measured (0:
-    a roofline). ``notes`` says what decode and prompt rest on.
+    ``knots``: contexts between which decode is straight; ``batches``, ``contexts`` and ``longest`` prompt: the most
+    that was measured (0: a roofline). ``notes`` says what decode and prompt rest on.
     """
 
     def __init__(self, profile: Profile, library: str | None, shape: AttentionShape, kv_bytes: float) -> None:
@@ -37,6 +37,7 @@ class LayerAttention:
             self.knots = np.union1d(self.knots, [shape.window])
         self.batches = 0.0 if decode is None else float(decode.batch[-1])
         self.contexts = 0.0 if decode is None else float(decode.length[-1])
+        self.longest = 0.0 if prompt is None else float(prompt.length[-1])
         self.notes = {"decode": _note(decode, library), "prompt": _note(prompt, library)}
 
     def decode(self, batch: Float, context: Float) -> Float:

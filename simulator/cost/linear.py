@@ -53,7 +53,8 @@ class LinearTimes:
             seconds = np.where(holes, self._roofline(linear, tokens), seconds)
             self.notes[f"linear {linear.name} {linear.dtype}"] = f"{self._library}, roofline where it has holes"
         else:
-            self.notes[f"linear {linear.name} {linear.dtype}"] = f"measured ({self._library})"
+            far = _beyond(found, linear)
+            self.notes[f"linear {linear.name} {linear.dtype}"] = f"measured ({self._library})" + far
         return seconds
 
     def _quantizing(self, linear: Linear, tokens: Float) -> Float:
@@ -77,6 +78,14 @@ class LinearTimes:
 
 def _find(tables: Tables, library: str, dtype: str) -> Grid | None:
     return next(iter(tables.find(library, "gemm", dtype=dtype)), None)
+
+
+def _beyond(grid: Grid, linear: Linear) -> str:
+    """Say which size of a matrix lies beyond the table, from whose edge its time is then scaled."""
+    sizes = (("outputs", linear.outputs, grid.axes[0]), ("inputs", linear.inputs, grid.axes[1]))
+    return "".join(
+        f", {wanted} {what} scaled from {axis.knots[-1]:.0f}" for what, wanted, axis in sizes if wanted > axis.knots[-1]
+    )
 
 
 def _read(grid: Grid, linear: Linear, tokens: Float) -> Float:

@@ -66,14 +66,12 @@ class EngineCore:
 
     def complete(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
         """Account for an iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
-        finished = self.finish_decodes(now) if self.complete_decodes(1, 0) else []
+        finished = self.finish(self.decodes.pop_finished(), now) if self.complete_decodes(1, 0) else []
         last = self.decodes.iteration - 1
         done = self.complete_chunks(chunks, now)
         for request in done:
             self.ledger.add_span(request.index, last, last, 0)
-        self._finish(done, now)
-        finished += done
-        return finished
+        return finished + self.finish(done, now)
 
     def complete_chunks(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
         """Add prompt chunks of an iteration that ended at a time in ps; those with a whole prompt decode from now on.
@@ -94,7 +92,7 @@ class EngineCore:
         return done
 
     def complete_decodes(self, iterations: int, unpaid: int) -> bool:
-        """Account for decode iterations; return whether requests finished (``finish_decodes``).
+        """Account for decode iterations; return whether requests made their last token (``pop_finished``).
 
         The KV blocks of the last ``unpaid`` of them are taken here, those before were taken by a plan.
         """
@@ -104,22 +102,16 @@ class EngineCore:
             self.kv.take(blocks)
         return decodes.next_finish < reached
 
-    def finish_decodes(self, now: int) -> list[Request]:
-        """Let the requests go that made their last token in iterations that ended by now, a time in ps; return them."""
-        finished = self.decodes.pop_finished()
-        for request in finished:
-            request.blocks = -(-request.computed // self.kv.block_size)
-        self._finish(finished, now)
-        return finished
-
-    def _finish(self, finished: list[Request], now: int) -> None:
-        for request in finished:
+    def finish(self, requests: list[Request], now: int) -> list[Request]:
+        """End requests that made their last token in an iteration that ended at a time in ps; return them."""
+        for request in requests:
             request.finished_at = now
             if self.unheard is None:
                 self.kv.release(request)
                 self.scheduler.finished(request)
             else:
                 self.unheard.append(request)
+        return requests
 
     def hear(self) -> bool:
         """Let the policy hear of the requests that ended, and take their blocks back; return whether there was one."""

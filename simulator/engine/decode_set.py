@@ -120,7 +120,7 @@ class DecodeSet:
         self.next_finish = NEVER
 
     def pop_finished(self) -> list[Request]:
-        """Remove and return the members that made their last token before the next iteration."""
+        """Remove and return the members that made their last token before the next iteration; their blocks are set."""
         heap, members, done, iteration = self._finishes, self.members, [], self.iteration
         while self.next_finish < iteration:
             # As `remove`, for a request that made all its tokens.
@@ -130,7 +130,8 @@ class DecodeSet:
             self.offsets -= offset
             self._crossings[(1 - offset) % self.block_size] -= 1
             request.generated = output = request.output_tokens
-            request.computed = request.prompt_tokens + output - 1
+            request.computed = computed = request.prompt_tokens + output - 1
+            request.blocks = -(-computed // self.block_size)
             first = request.span_start
             self._add_packed_span(pack_span(request.index, first, last, first == request.joined))
             done.append(request)

@@ -193,7 +193,7 @@ class Instance:
                 add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))
                 preempted = 0
                 if core.complete_decodes(count, count - paid):
-                    for request in core.finish_decodes(now):
+                    for request in core.finish(decodes.pop_finished(), now):
                         on_finish(self, request)
                 if queue or coming or horizon <= count or not (outlives_finishes and members):
                     # The start of the iteration that just ended.

@@ -96,7 +96,7 @@ class VLLM(Scheduler):
             budget -= tokens
         if chunks:
             # With all prompts done and nobody waiting, only decodes follow.
-            return Plan(chunks) if queue or self._partial else Plan(chunks, FOREVER, outlives_finishes=True)
+            return Plan(chunks) if queue or self._partial else Plan(chunks, FOREVER, True, True)
         # The head waits for a slot or for memory, and only a finish frees either; by priority a newcomer may pass it.
         return _BLOCKED._replace(arrivals_matter=True) if self.by_priority else _BLOCKED
 

@@ -149,15 +149,16 @@ def test_tables_grow_with_what_is_asked_and_what_was_asked_before_changes_nothin
 def test_coverage_says_what_terms_rest_on_and_where_a_run_went_beyond():
     build = engine().build()
     cost = build_cost(model(), GPU, engine(), build, build.host, Parallelism())
-    found = cost.coverage(Seen(tokens=4096, requests=256, context=10_000))
+    found = cost.coverage(Seen(tokens=4096, requests=256, context=4096))
     assert found["beyond"] == []
     assert found["terms"]["linear mlp_up bfloat16"] == f"measured ({LIBRARY})"
     assert found["terms"]["decode attention"] == f"measured ({LIBRARY})"
     assert found["provenance"] == {"hardware gemm": "made up", "engine made_up only host": "made up"}
     assert cost.coverage(Seen(tokens=5000, requests=300, context=20_000))["beyond"] == [
-        "decode attention: batches up to 300, measured to 256",
-        "decode attention: contexts to 20000, measured to 10000",
-        "matrix products: 5000 tokens, measured to 4096",
+        "decode attention: batch up to 300, measured to 256",
+        "decode attention: context up to 20000, measured to 10000",
+        "prompt attention: prompt up to 20000, measured to 4096",
+        "matrix products: tokens up to 5000, measured to 4096",
     ]
     assert "beyond" not in cost.coverage()
 

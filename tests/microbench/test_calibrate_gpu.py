@@ -2,9 +2,9 @@ import ctypes
 import json
 
 import pytest
+from microbench import synthetic
 
 from simulator.cli.main import main
-from tests.microbench import synthetic
 
 
 def call(*words):

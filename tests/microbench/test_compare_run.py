@@ -1,10 +1,10 @@
 import pytest
+from microbench import synthetic
 
 from simulator.hardware.compare_run import ceilings, compare_run, profile_of
 from simulator.hardware.import_profile import import_into
 from simulator.hardware.recorded_run import RecordedRun, read_run
 from simulator.hardware.registry import known_profiles, load_profile
-from tests.microbench import synthetic
 
 
 def run_of(tmp_path, some):

@@ -1,8 +1,8 @@
 import pytest
+from microbench import synthetic
 
 from simulator.core import InputError
 from simulator.hardware.import_profile import import_into
-from tests.microbench import synthetic
 
 
 @pytest.fixture(scope="module")

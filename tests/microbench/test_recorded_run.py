@@ -1,10 +1,10 @@
 import json
 
 import pytest
+from microbench import synthetic
 
 from simulator.core import InputError
 from simulator.hardware.recorded_run import read_run
-from tests.microbench import synthetic
 
 
 def read(path):
@@ -83,7 +83,7 @@ def test_what_is_wrong_where(tmp_path, some, line, message):
 def test_lines_that_are_no_records(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text(json.dumps(synthetic.machine()) + "\n{oops\n")
-    with pytest.raises(InputError, match="run.jsonl:2:2: not JSON"):
+    with pytest.raises(InputError, match=r"run\.jsonl:2:2: not JSON"):
         read(path)
     path.write_text("[1]\n")
     with pytest.raises(InputError, match="not a JSON object"):

@@ -75,7 +75,7 @@ class Calibrator:
         errors: dict[str, list[float]] = {}
         for observation, figures in zip(data, self._simulate(engine, data, builds), strict=True):
             for name, measured in observation.measured.items():
-                if figures is not None:
+                if not isinstance(figures, str):
                     errors.setdefault(name.split()[0], []).append(figures[name] / measured - 1)
         return errors
 

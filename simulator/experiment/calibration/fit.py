@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.core import InputError
 from simulator.experiment.calibration.observations import Observation
 from simulator.experiment.calibration.recipe import TRIAL_STEPS, Step
 from simulator.experiment.calibration.simulator import Simulator
@@ -117,12 +118,15 @@ def with_constants(engine: EngineProfile, step: Step, constants: Mapping[str, fl
     return engine.model_copy(update={"builds": tuple(builds)})
 
 
-def _residuals(simulated: Sequence[dict[str, float] | None], data: Sequence[Observation]) -> Float:
+def _residuals(simulated: Sequence[dict[str, float] | str], data: Sequence[Observation]) -> Float:
+    """Return relative errors, 0 for the few that cannot be simulated; InputError if none can."""
+    if all(isinstance(figures, str) for figures in simulated):
+        raise InputError(f"nothing of {data[0].group} can be simulated: {simulated[0]}")
     found = []
     for observation, figures in zip(data, simulated, strict=True):
         for name, measured in observation.measured.items():
             # What cannot be simulated says nothing, with these constants or others.
-            found.append(0.0 if figures is None else figures[name] / measured - 1)
+            found.append(0.0 if isinstance(figures, str) else figures[name] / measured - 1)
     return np.array(found)
 
 

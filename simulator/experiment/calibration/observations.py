@@ -28,12 +28,12 @@ class Observation:
     subject: Any
     measured: dict[str, float]
 
-    def simulated(self, engine: str) -> dict[str, float] | None:
-        """Return the simulated figures in ms by name with an engine profile's path; None if it cannot be simulated."""
+    def simulated(self, engine: str) -> dict[str, float] | str:
+        """Return the simulated figures in ms by name with an engine profile's path, or why it cannot be simulated."""
         try:
             figures = _SIMULATE[self.kind](self.subject, engine)
-        except InputError:
-            return None
+        except InputError as problem:
+            return str(problem)
         return {name: figures[name] for name in self.measured if name in figures}
 
 

@@ -9,11 +9,11 @@ from simulator.experiment.calibration.observations import Observation
 from simulator.experiment.validation.workers import on_all
 from simulator.hardware.engine_profile import EngineProfile, save_engine
 
-Figures = dict[str, float] | None
+Figures = dict[str, float] | str
 
 
 class Simulator:
-    """Called with an engine and observations, returns what it gives for each, in ms by name (None: cannot be).
+    """Called with an engine and observations, returns what it gives for each, in ms by name, or why not.
 
     Results are kept: fits that leave out one group after the other ask for the same simulations again and again.
     """
