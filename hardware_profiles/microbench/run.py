@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     capability = _compute_capability()
     if isinstance(capability, str):
         return _fail(f"no GPU can be used: {capability}")
-    python, cublaslt = _torch()
+    python, libraries = _torch()
     nvcc = _nvcc()
     build = options.build or Path(tempfile.gettempdir()) / f"tokenyard-microbench-{os.getuid()}"
     built = _built(nvcc, build, capability) if nvcc else None
@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{'the build failed' if nvcc else 'no nvcc here'}: measuring everything through PyTorch")
         return _run([python, str(_HERE / "torch_twin"), *_words(options, options.only)])
     words = _words(options, options.only)
-    if cublaslt := options.cublaslt or cublaslt:
-        words += ["--cublaslt", cublaslt]
-    status = _run([str(built), *words, *(["--allow-busy"] if options.allow_busy else [])])
+    words += ["--cublaslt", options.cublaslt] if options.cublaslt else []
+    words += ["--allow-busy"] if options.allow_busy else []
+    status = _run([str(built), *words], libraries)
     if status != 0:
         return status
     wanted = _TWIN_SUITES & set(options.only.split(",")) if options.only else _TWIN_SUITES
@@ -100,26 +100,27 @@ def _built(nvcc: str, build: Path, capability: int) -> Path | None:
     return build.resolve() / "microbench" if _run(words) == 0 else None
 
 
-def _torch() -> tuple[str | None, str | None]:
-    """Return a Python that has PyTorch, and the cuBLASLt that came with it."""
+def _torch() -> tuple[str | None, list[str]]:
+    """Return a Python that has PyTorch, and the folders of the libraries that came with it (cuBLASLt, NCCL)."""
     for python in dict.fromkeys((sys.executable, shutil.which("python3"), shutil.which("python"))):
         if python:
             look = "import importlib.util as u, sys; s = u.find_spec('torch'); print(s.origin if s else '')"
             answer = subprocess.run([python, "-c", look], capture_output=True, text=True, check=False).stdout.strip()
             if answer:
-                return python, next(_libraries(Path(answer).parent.parent), None)
-    return None, None
+                packages = Path(answer).parent.parent
+                return python, [str(path) for path in (*packages.glob("nvidia/*/lib"), packages / "torch/lib")]
+    return None, []
 
 
-def _libraries(packages: Path) -> Iterator[str]:
-    for pattern in ("nvidia/*/lib/libcublasLt.so.*", "torch/lib/libcublasLt.so.*"):
-        yield from (str(path) for path in sorted(packages.glob(pattern)))
+def _run(words: list[str], libraries: Sequence[str] = ()) -> int:
+    """Run a program with our stderr for its output, and return its exit code, 130 when interrupted.
 
-
-def _run(words: list[str]) -> int:
-    """Run a program with our stderr for its output, and return its exit code, 130 when interrupted."""
+    It finds shared libraries in these folders where the environment names no others.
+    """
+    known = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    environment = os.environ | {"LD_LIBRARY_PATH": ":".join([*known, *libraries])}
     try:
-        return subprocess.run(words, stdout=sys.stderr, check=False).returncode
+        return subprocess.run(words, stdout=sys.stderr, check=False, env=environment).returncode
     except KeyboardInterrupt:
         return 130
     except OSError as error:

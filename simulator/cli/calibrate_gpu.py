@@ -11,7 +11,8 @@ _UNITS = {"B/s": (1e-9, "GB/s"), "FLOP/s": (1e-12, "TFLOP/s")}
 def gpu(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer points and samples: a minute or two.")] = False,
     replay: Annotated[
-        Path | None, typer.Option(help="Measure nothing; take a recorded run (*.jsonl).", show_default=False)
+        list[Path] | None,
+        typer.Option(help="Measure nothing; take a recorded run (*.jsonl; several: parts of one).", show_default=False),
     ] = None,
     into: Annotated[
         Path | None, typer.Option(help="The profile's YAML, made or added to; default: in --out.", show_default=False)
@@ -41,13 +42,15 @@ def gpu(
     if into is not None:
         check_file(into)
     check_writable(out)
-    record = replay or out / "run.jsonl"
-    if replay is None:
-        _measure(record, quick=quick, allow_busy=allow_busy)
-    run = read_run([str(record)])
+    if not replay:
+        # Apart, because a full run would keep what a quick one has measured already.
+        replay = [out / ("quick.jsonl" if quick else "run.jsonl")]
+        _measure(replay[0], quick=quick, allow_busy=allow_busy)
+    records = [str(path) for path in replay]
+    run = read_run(records)
     profile_file = into or out / f"{_slug(run.gpu)}.yaml"
     shipped = _shipped(run, against)
-    written = import_into(profile_file, "microbench", [str(record)])
+    written = import_into(profile_file, "microbench", records)
     files = [*written.files, *plot_profile(written.profile, out), out / f"{written.profile.name}-run.png"]
     plot_run(run, written.profile, shipped, files[-1])
     answer: dict[str, Any] = {

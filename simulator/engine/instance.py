@@ -177,7 +177,7 @@ class Instance:
                 if coming and arrivals_matter:
                     count = min(count, max(iterations_until(coming[0][0] - start, first, growth) + lag, paid))
                 end = start + count * first + growth * (count * (count - 1) // 2)
-                # As alarm.set(end, END), which would be every eighth Python call of a simulation.
+                # As alarm.set(end, END), which would be one in twenty of a simulation's Python calls.
                 alarm.number = number = next(numbers)
                 heappush(agenda, (end, END, number, alarm))
                 if arrivals_matter:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito (2008), told apart by colour-blind readers.
 _COLOURS = {"read": "#0072b2", "write": "#d55e00", "copy": "#009e73"}
+_TICKS = (0.1, 0.2, 0.5, 0.8, 1, 1.25, 2, 5, 10)
 _GRID, _INK = "#d8dee4", "#59636e"
 
 
@@ -61,7 +62,11 @@ def _draw_ratios(axes: "Axes", rows: Sequence[dict[str, Any]], title: str) -> No
     axes.axvline(1.0, color=_INK, lw=1, ls="--")
     labels = [f"{row['operator']} {row['type']}\n{row['rests_on']}, {row['points']} points" for row in rows]
     axes.set_yticks(places, labels, fontsize=7)
+    ends = [row[name] for row in rows for name in ("low", "high")]
     axes.set(xscale="log", xlabel="median, 10th to 90th percentile")
+    axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    axes.set_xlim(min([0.45, *ends]) / 1.05, max([2.2, *ends]) * 1.05)
+    axes.minorticks_off()
     axes.set_title(title, loc="left")
     _finish(axes)
 

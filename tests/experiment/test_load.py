@@ -54,7 +54,7 @@ def test_defaults(load):
     config = run.config
     assert (config.seed, config.cluster.router, config.slo.ttft) == (0, Named(name="least_outstanding"), None)
     (instance,) = config.cluster.instances
-    assert (instance.count, instance.tensor_parallel, instance.block_size) == (1, 1, 16)
+    assert (instance.count, instance.tensor_parallel, instance.block_size) == (1, 1, "auto")
     assert (instance.kv_blocks, instance.max_model_len) == ("auto", "auto")
     assert (instance.gpu_memory_utilization, instance.prefix_caching) == (0.9, True)
     assert instance.scheduler == Named(name="vllm")

@@ -54,6 +54,14 @@ def test_a_run_cut_short_is_used_and_said_to_be(tmp_path, capsys):
     assert "cut short" in capsys.readouterr().out
 
 
+def test_a_run_in_two_files(tmp_path, capsys):
+    parts = synthetic.lines()
+    first = synthetic.write(tmp_path / "a.jsonl", parts[:60])
+    second = synthetic.write(tmp_path / "b.jsonl", [parts[0], *parts[60:]])
+    assert call("--replay", first, "--replay", second, "--out", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["results"] == len(parts) - 3
+
+
 def test_a_file_of_another_schema_is_bad_input(tmp_path, capsys):
     record = synthetic.write(tmp_path / "run.jsonl", [synthetic.machine(tokenyard_microbench=9)])
     assert call("--replay", record, "--out", tmp_path / "out") == 2

@@ -1,8 +1,11 @@
 """The CUDA harness without a GPU: it builds, its kernels compute what they should, its host side keeps its records."""
 
+import importlib.util
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -207,3 +210,16 @@ def test_a_twin_without_a_gpu_says_so(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert (lines[0]["device"], lines[-1]["kind"], lines[-1]["errors"]) == ("cpu", "end", 0)
     assert {line["op"] for line in lines[1:-1]} == {"launch", "memory"}
+
+
+def test_commands_of_the_documents_are_ones_that_run_takes():
+    texts = [(REPO / "docs" / name).read_text() for name in ("gpu-runs.md", "calibration.md")]
+    commands = [words for text in texts for words in re.findall(r"microbench/run\.py ([^`|\\]*?)(?: 2>|`|\n)", text)]
+    assert len(commands) >= 5
+    suites = set(re.findall(r'{"(\w+)", measure_', (HARNESS / "main.cu").read_text()))
+    spec = importlib.util.spec_from_file_location("harness_run", HARNESS / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    for words in commands:
+        options = run._options(shlex.split(words))
+        assert set(filter(None, options.only.split(","))) <= suites
