@@ -56,7 +56,7 @@ def test_defaults(load):
     (instance,) = config.cluster.instances
     assert (instance.count, instance.tensor_parallel, instance.block_size) == (1, 1, "auto")
     assert (instance.kv_blocks, instance.max_model_len) == ("auto", "auto")
-    assert (instance.gpu_memory_utilization, instance.prefix_caching) == (0.9, True)
+    assert (instance.gpu_memory_utilization, instance.prefix_caching) == ("auto", True)
     assert instance.scheduler == Named(name="vllm")
 
 
