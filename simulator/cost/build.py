@@ -86,9 +86,13 @@ def _terms(model: Transformer, profile: Profile, kernels: str, captured: int, pa
 
 
 def kernel_library(tables: Tables, kernels: str) -> str | None:
-    """Return the library of single kernels of an engine, of its newest version measured; None without any."""
-    measured = [name for name in tables.libraries() if name.startswith(f"{kernels}-") and tables.measured(name, "gemm")]
-    return max(measured, key=_version, default=None)
+    """Return the library of single kernels of an engine, of its newest version measured.
+
+    Without one, the newest that this project's microbenchmarks measured; None without any.
+    """
+    measured = [name for name in tables.libraries() if tables.measured(name, "gemm")]
+    own = [name for name in measured if name.startswith(f"{kernels}-")]
+    return max(own or [name for name in measured if name.startswith("microbench-")], key=_version, default=None)
 
 
 def _version(library: str) -> list[int]:

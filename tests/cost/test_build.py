@@ -36,6 +36,8 @@ def test_the_newest_kernels_of_the_engine_are_taken():
 
     assert kernel_library(library("vllm-0.9.0", "vllm-0.24.0", "vllm-0.10.1", "trtllm-1.3"), "vllm") == "vllm-0.24.0"
     assert kernel_library(library("trtllm-1.3"), "vllm") is None
+    assert kernel_library(library("microbench-2026-11-22", "microbench-2026-12-01"), "vllm") == "microbench-2026-12-01"
+    assert kernel_library(library("microbench-2026-11-22", "vllm-0.9.0"), "vllm") == "vllm-0.9.0"
     layers = decode_attention(lambda b, c: 1e-6 * b, library="vllm-0.30.0")
     assert kernel_library(gpu([layers, *library("vllm-0.9.0")]).tables, "vllm") == "vllm-0.9.0"
 
