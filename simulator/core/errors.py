@@ -21,9 +21,14 @@ class InputError(Exception):
         return f"{text} ({self.hint})" if self.hint else text
 
 
+_MOST_LISTED = 20
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, where: str | None = None) -> InputError:
     """Return the error for a name nobody registered, with the nearest known one suggested."""
     options = sorted(known)
     near = get_close_matches(name, options, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(options)}"
+    # A list longer than a person reads is no answer; the listings show it.
+    listed = ", ".join(options) if len(options) <= _MOST_LISTED else f"{len(options)} names, see 'tokenyard {kind}s'"
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {listed}"
     return InputError(f"unknown {kind} '{name}'", where=where, hint=hint)

@@ -62,7 +62,8 @@ def fit_step(
                 at, best = moved, score
             break
         at, errors, best = moved, errors_there, score
-    constants = dict(zip(step.free, at.tolist(), strict=True))
+    # Three digits are what the data can tell.
+    constants = {name: float(f"{value:.3g}") for name, value in zip(step.free, at.tolist(), strict=True)}
     return with_constants(engine, step, constants), Fit(constants, first, best, len(errors))
 
 
