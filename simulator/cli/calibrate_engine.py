@@ -30,7 +30,8 @@ def engine(
     from simulator.cli.output import print_json, print_rows
     from simulator.experiment.calibration.calibrate import Calibrator, with_provenance
     from simulator.experiment.calibration.recipe import load_recipe
-    from simulator.hardware.engine_profile import load_engine, save_engine
+    from simulator.hardware.engine_profile import load_engine
+    from simulator.hardware.save_engine import save_engine
 
     console = Console(stderr=True)
     calibrator = Calibrator(
@@ -61,6 +62,6 @@ def _shown(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quantity(name: str, value: float) -> str:
-    if name in ("prefill", "decode"):
+    if name in ("prefill", "decode", "kv_fp8"):
         return f"{value:.3f}"
     return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} us"

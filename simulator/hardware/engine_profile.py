@@ -27,7 +27,7 @@ class Host(_Section):
     weights in fp8 blocks. ``expert_layer`` is added for each layer with experts, ``block_layer`` for each layer whose
     weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph. ``prefill``
     and ``decode`` scale the kernels' time in iterations with and without prompt chunks: clocks under sustained load,
-    and launches that the tables timed but a replayed graph hides.
+    and launches that the tables timed but a replayed graph hides. ``kv_fp8`` scales decode attention over an fp8 cache.
     """
 
     iteration: DurationOrZero
@@ -41,6 +41,7 @@ class Host(_Section):
     block_chunk: DurationOrZero = 0.0
     prefill: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
     decode: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
+    kv_fp8: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
 
 
 class Build(_Section):
@@ -135,14 +136,6 @@ def load_engine(name: str) -> EngineProfile:
 @lru_cache(maxsize=32)
 def _load(path: Path, changed: int) -> EngineProfile:
     return EngineProfile.load(path)
-
-
-def save_engine(engine: EngineProfile, path: Path) -> None:
-    """Write an engine profile as YAML that ``load_engine`` reads back to the same constants."""
-    import yaml
-
-    tree = engine.model_dump(by_alias=True, exclude_none=True, mode="json")
-    path.write_text(yaml.safe_dump(tree, sort_keys=False, width=110), encoding="utf-8")
 
 
 def _holds(build: Build, version: str) -> bool:

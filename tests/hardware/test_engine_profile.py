@@ -6,7 +6,8 @@ import pytest
 
 from simulator.core import InputError
 from simulator.core.data import data_dir
-from simulator.hardware.engine_profile import Host, known_engines, load_engine, save_engine
+from simulator.hardware.engine_profile import Host, known_engines, load_engine
+from simulator.hardware.save_engine import save_engine
 
 VLLM = load_engine("vllm")
 CONSTANTS = Host.model_fields

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from simulator.experiment.calibration.observations import Observation
 from simulator.experiment.validation.workers import on_all
-from simulator.hardware.engine_profile import EngineProfile, save_engine
+from simulator.hardware.engine_profile import EngineProfile
+from simulator.hardware.save_engine import save_engine
 
 Figures = dict[str, float] | str
 

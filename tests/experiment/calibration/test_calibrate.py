@@ -12,7 +12,8 @@ from simulator.experiment.calibration.calibrate import Calibrator, with_provenan
 from simulator.experiment.calibration.recipe import Recipe, load_recipe
 from simulator.experiment.validation.point import read_points
 from simulator.experiment.validation.points import simulate_point
-from simulator.hardware.engine_profile import known_engines, load_engine, save_engine
+from simulator.hardware.engine_profile import known_engines, load_engine
+from simulator.hardware.save_engine import save_engine
 
 COLUMNS = ("system", "engine", "engine_version", "model", "tp", "isl_tokens", "osl_tokens", "concurrency",
            "mean_ttft_ms", "mean_tpot_ms", "origin", "flag")  # fmt: skip

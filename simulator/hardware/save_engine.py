@@ -1,0 +1,49 @@
+"""Writes an engine profile as a person would: units that suit the size, nothing that says nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simulator.core.quantity import parse
+from simulator.hardware.engine_profile import EngineProfile, Host
+
+_UNITS = {"s": (("ms", 1e-3), ("us", 1e-6)), "B": (("GB", 1e9), ("MB", 1e6))}
+_KINDS = {"s": "duration", "B": "size"}
+
+
+def save_engine(engine: EngineProfile, path: Path, title: str = "") -> None:
+    """Write an engine profile as YAML that ``load_engine`` reads back to the same figures, under a comment line."""
+    tree = engine.model_dump(by_alias=True, exclude_none=True, mode="json")
+    for build in tree["builds"]:
+        build["reserved_memory"] = _readable(build["reserved_memory"])
+        for side in ("host", "in_process"):
+            build[side] = {name: _readable(value) for name, value in build[side].items() if not _neutral(name, value)}
+    text = yaml.dump(tree, Dumper=_Indented, sort_keys=False, allow_unicode=True, width=118)
+    path.write_text((f"# {title}\n" if title else "") + text, encoding="utf-8")
+
+
+class _Indented(yaml.SafeDumper):
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent the entries of a list below its key."""
+        super().increase_indent(flow, False)
+
+
+def _neutral(name: str, value: Any) -> bool:
+    """Tell whether a constant is at its default; those without one are always written."""
+    field = Host.model_fields[name]
+    return not field.is_required() and value == (f"{field.default!r}s" if isinstance(value, str) else field.default)
+
+
+def _readable(value: Any) -> Any:
+    """Return a quantity in seconds or bytes in the unit that suits it, if that says exactly the same."""
+    if not isinstance(value, str) or value[-1] not in _UNITS:
+        return value
+    base, number = value[-1], float(value[:-1])
+    if number == 0:
+        return f"0{_UNITS[base][-1][0]}"
+    for unit, scale in _UNITS[base]:
+        text = f"{number / scale:.6g}{unit}"
+        if number >= scale and parse(text, _KINDS[base]) == number:
+            return text
+    return value
