@@ -62,6 +62,6 @@ def _shown(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quantity(name: str, value: float) -> str:
-    if name in ("prefill", "decode", "kv_fp8"):
+    if name in ("prefill", "decode"):
         return f"{value:.3f}"
     return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} us"

@@ -52,13 +52,12 @@ def _hop(model: Transformer, profile: Profile) -> Callable[[Float], Float]:
 
 
 def layer_costs(model: Transformer, host: Host) -> LayerCosts:
-    """Return what an engine adds for layers with experts, with weights in fp8 blocks, and with an fp8 KV cache."""
+    """Return what the host spends on layers with experts and on layers with weights in fp8 blocks."""
     experts = sum(kind.count for kind in model.kinds if isinstance(kind.mlp, Experts))
     blocks = sum(kind.count for kind in model.kinds if in_blocks(model, kind))
     return LayerCosts(
         always=experts * host.expert_layer + blocks * host.block_layer,
         launched=blocks * host.block_chunk,
-        attention=host.kv_fp8 if model.precision.kv == "fp8" else 1.0,
     )
 
 

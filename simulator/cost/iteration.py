@@ -18,15 +18,13 @@ Float = NDArray[np.float64]
 
 
 class LayerCosts(NamedTuple):
-    """What an engine adds for a model's layers.
+    """Seconds an iteration that a model's layers cost the host.
 
-    Seconds an iteration: ``always``, and ``launched`` more when no graph is replayed. ``attention`` scales decode
-    attention.
+    ``always``, and ``launched`` more when no graph is replayed.
     """
 
     always: float = 0.0
     launched: float = 0.0
-    attention: float = 1.0
 
 
 _NO_LAYERS = LayerCosts()
@@ -48,10 +46,9 @@ class IterationCost(CostModel):
         self._captured = captured
         self._layers = layers
         self._provenance = provenance
-        scale = host.decode * layers.attention
-        self._curves = DecodeCurves(lambda batch, context: scale * terms.decode(batch, context), terms.knots)
+        self._curves = DecodeCurves(lambda batch, context: host.decode * terms.decode(batch, context), terms.knots)
         self._waiting = DecodeCurves(
-            lambda batch, context: self._skew_of(int(batch[0])) * scale * terms.decode(batch, context),
+            lambda batch, context: self._skew_of(int(batch[0])) * host.decode * terms.decode(batch, context),
             terms.knots,
         )
         self._prompt_ps = PS_PER_S * host.prefill

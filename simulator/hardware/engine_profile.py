@@ -27,7 +27,7 @@ class Host(_Section):
     weights in fp8 blocks. ``expert_layer`` is added for each layer with experts, ``block_layer`` for each layer whose
     weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph. ``prefill``
     and ``decode`` scale the kernels' time in iterations with and without prompt chunks: clocks under sustained load,
-    and launches that the tables timed but a replayed graph hides. ``kv_fp8`` scales decode attention over an fp8 cache.
+    and launches that the tables timed but a replayed graph hides.
     """
 
     iteration: DurationOrZero
@@ -41,7 +41,6 @@ class Host(_Section):
     block_chunk: DurationOrZero = 0.0
     prefill: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
     decode: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
-    kv_fp8: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
 
 
 class Build(_Section):

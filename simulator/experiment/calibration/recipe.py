@@ -11,7 +11,7 @@ from simulator.core.yaml_source import read_yaml
 from simulator.hardware.engine_profile import Host
 
 # By how much a constant is changed to see what it does: seconds, or shares. Larger than the noise of a simulation.
-TRIAL_STEPS = {"prefill": 0.03, "decode": 0.03, "kv_fp8": 0.1, "sequence": 5e-6, "floor_sequence": 5e-6,
+TRIAL_STEPS = {"prefill": 0.03, "decode": 0.03, "sequence": 5e-6, "floor_sequence": 5e-6,
                "iteration": 3e-4, "floor_iteration": 3e-4, "intake": 2e-3, "block_intake": 5e-3, "expert_layer": 1e-5,
                "block_layer": 1e-5, "block_chunk": 5e-5}  # fmt: skip
 
