@@ -16,12 +16,12 @@ _NOT_MODELLED = (
     "Streaming several tokens at once (a stream interval): the first one is taken to be sent when it is made.",
     "Which experts tokens choose: times are those of the routing that was measured.",
     "Other work on the same GPUs or links.",
-    "Clients that give up: in the overloaded runs, whoever had waited 300 s left and the work for it was lost; here nobody "
-    "leaves. Where memory is short too (Llama-2 7B), preemptions are counted on top.",
-    "Sampling by top-k or top-p, a sort over the vocabulary: it is part of a build's time for a sequence. Models that sample "
-    "without it by default (gpt-oss) show about 30 us a sequence where Llama and Qwen show 50 to 70.",
-    "Why layers in fp8 blocks take 10 to 126 us more than their kernels, by build, and MiniMax's first token 30 ms: both "
-    "are fitted, neither is explained.",
+    "Clients that give up: in the overloaded runs, whoever had waited 300 s left and the work for it was lost; here "
+    "nobody leaves. Where memory is short too (Llama-2 7B), preemptions are counted on top.",
+    "Sampling by top-k or top-p, a sort over the vocabulary: it is part of a build's time for a sequence. Models that "
+    "sample without it by default (gpt-oss) show about 30 us a sequence where Llama and Qwen show 50 to 70.",
+    "Why layers in fp8 blocks take 10 to 126 us more than their kernels, by build, and MiniMax's first token 30 ms: "
+    "both are fitted, neither is explained.",
 )
 
 
