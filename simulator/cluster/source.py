@@ -70,7 +70,7 @@ class ClosedLoop:
         self._send = send
         self._think_ps = think_ps
         for _ in range(concurrency):
-            Moment(clock, 0, SEND, self._send_next)
+            Moment(clock, clock.time, SEND, self._send_next)
 
     def ended(self) -> None:
         """Let the client whose request just ended think, then send its next one."""

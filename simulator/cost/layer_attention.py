@@ -1,7 +1,5 @@
 """Attention of one kind of layer on one GPU: decode and prompt, measured or by roofline."""
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,8 +82,4 @@ def _note(table: AttentionTable | None, library: str | None) -> str:
 
 def shape_on_gpu(heads: int, kv_heads: int, head_dim: int, window: int, kv_dtype: str, split: int) -> AttentionShape:
     """Return what one of ``split`` GPUs computes; KV heads are replicated when there are fewer than GPUs."""
-    return replace(
-        AttentionShape(heads, kv_heads, head_dim, window, kv_dtype),
-        heads=heads // split,
-        kv_heads=max(1, kv_heads // split),
-    )
+    return AttentionShape(heads // split, max(1, kv_heads // split), head_dim, window, kv_dtype)

@@ -87,8 +87,12 @@ class LayerTerms:
         return np.asarray(self._layers * grid.at(0.0, 0.0, batch, context) * beyond)
 
     def skew(self, batch: int) -> float:
-        """Return how much of a batch's attention waits for its longest context, as measured for such a batch."""
-        return self._skew(batch)
+        """Return how much of a batch's attention waits for its longest context, as measured; 0 if it was not."""
+        shares = self._profile.skew_alpha
+        if not shares or self._profile.sms is None:
+            return 0.0
+        x = batch * self._kv_heads / (2 * self._profile.sms)
+        return float(max(0.0, np.interp(x, [share.x for share in shares], [share.mean for share in shares])))
 
     def prompts(
         self, chunks: Sequence[tuple[Request, int]], tokens: int, requests: int, context: float, longest: float
@@ -100,7 +104,7 @@ class LayerTerms:
         pairs = sum(new * (request.computed + new / 2) for request, new in chunks)
         past = max(0.0, pairs / tokens - tokens / 2)
         even = self._mixed(tokens, past, requests, context)
-        share = self._skew(requests) if requests > 1 else 0.0
+        share = self.skew(requests) if requests > 1 else 0.0
         if share <= 0 or longest <= context:
             return even
         return even + share * max(0.0, self._mixed(tokens, past, requests, longest) - even)
@@ -140,14 +144,6 @@ class LayerTerms:
         mlp = kind.mlp
         chosen = mlp.count * (1 - (1 - mlp.top_k / mlp.count) ** tokens)
         return np.asarray(grid.at(tokens, chosen) * np.maximum(tokens / grid.axes[0].knots[-1], 1.0))
-
-    def _skew(self, requests: int) -> float:
-        """Return the measured share at this many sequences; 0 where the profile has none."""
-        shares = self._profile.skew_alpha
-        if not shares or self._profile.sms is None:
-            return 0.0
-        x = requests * self._kv_heads / (2 * self._profile.sms)
-        return float(max(0.0, np.interp(x, [share.x for share in shares], [share.mean for share in shares])))
 
 
 def measured_layers(tables: Tables, model: Transformer, tensor_parallel: int) -> tuple[str, str] | None:

@@ -1,6 +1,6 @@
 """A cluster whose closed-loop clients run warm-ups first, as benchmark clients do."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -8,8 +8,6 @@ import numpy as np
 from simulator.cluster.cluster import Cluster, Server
 from simulator.cluster.router import Router
 from simulator.cluster.source import ClosedLoop, requests_of
-from simulator.core import Request
-from simulator.engine.clock import SEND, Clock, Moment
 from simulator.engine.ledger import Int, Ledger
 from simulator.workload.table import Workload
 
@@ -36,24 +34,8 @@ class WarmCluster(Cluster):
         if self._warmups and loop is not None:
             self.measured_from = self.clock.time
             rest = islice(requests_of(self._workload), self._warmups, None)
-            self._clients = _ClientsFromNow(self.clock, rest, self._send, loop.concurrency, loop.think_ps)
+            self._clients = ClosedLoop(self.clock, rest, self._send, loop.concurrency, loop.think_ps)
             super().run()
-
-
-class _ClientsFromNow(ClosedLoop):
-    """Clients that begin now, not at the beginning of time."""
-
-    def __init__(
-        self,
-        clock: Clock,
-        requests: Iterator[Request],
-        send: Callable[[Request], None],
-        concurrency: int,
-        think_ps: int,
-    ) -> None:
-        super().__init__(clock, requests, send, 0, think_ps)
-        for _ in range(concurrency):
-            Moment(clock, clock.time, SEND, self._send_next)
 
 
 class LedgerSince(Ledger):
