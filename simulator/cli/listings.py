@@ -19,7 +19,7 @@ def policies(json: Json = False) -> None:
     rows = [row for registry in (SCHEDULERS, ROUTERS) for row in describe_policies(registry)]
     for row in [] if json else rows:
         row["parameters"] = ", ".join(f"{each['name']}={each['default']}" for each in row["parameters"])
-    _show("policies", rows, ["kind", "name", "parameters", "summary"], json)
+    _show("policies", rows, ["kind", "name", "parameters", "summary", "source"], json)
 
 
 def models(json: Json = False) -> None:

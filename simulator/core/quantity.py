@@ -1,7 +1,7 @@
 """Quantities with units, as people write them in YAML: ``500ms``, ``80GiB``, ``900GB/s``, ``5/s``.
 
 Each type below validates a string (a bare number is refused, so that nobody guesses the unit), holds a float in SI base
-units (s, B, B/s, FLOP/s, 1/s, W) and serialises back to a string that parses to the same value.
+units (s, B, B/s, FLOP/s, 1/s, W; prices in USD/h) and serialises back to a string that parses to the same value.
 """
 
 import math
@@ -21,10 +21,11 @@ _UNITS: dict[str, dict[str, float]] = {
     "compute": {f"{prefix}FLOP/s": scale for prefix, scale in _DECIMAL.items()},
     "rate": {"/s": 1.0, "req/s": 1.0, "/min": 1 / 60, "req/min": 1 / 60, "/h": 1 / 3600, "req/h": 1 / 3600},
     "power": {prefix + "W": scale for prefix, scale in _DECIMAL.items()},
+    "price": {"USD/h": 1.0},
 }
 _EXAMPLE = {"duration": "500ms", "size": "80GiB", "bandwidth": "900GB/s", "compute": "989TFLOP/s", "rate": "5/s",
-            "power": "700W"}  # fmt: skip
-_BASE = {"duration": "s", "size": "B", "bandwidth": "B/s", "compute": "FLOP/s", "rate": "/s", "power": "W"}
+            "power": "700W", "price": "2.5USD/h"}  # fmt: skip
+_BASE = {"duration": "s", "size": "B", "bandwidth": "B/s", "compute": "FLOP/s", "rate": "/s", "power": "W", "price": "USD/h"}
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 
 
@@ -68,3 +69,4 @@ Bandwidth = Annotated[float, *_quantity("bandwidth")]
 Compute = Annotated[float, *_quantity("compute")]
 Rate = Annotated[float, *_quantity("rate")]
 Power = Annotated[float, *_quantity("power")]
+HourlyPrice = Annotated[float, *_quantity("price")]

@@ -25,7 +25,8 @@ class Request:
     ``computed`` counts the tokens whose KV is in the cache and ``generated`` the output tokens made. While a request
     decodes in a batch both stand still and the batch knows the truth (``DecodeSet``); they are right again as soon as
     it leaves. ``blocks`` are the KV blocks it holds while not decoding. ``output_id`` names the content of its output
-    where requests may share it, as ``Segment.id`` does.
+    where requests may share it, as ``Segment.id`` does. ``stop_at`` is how many output tokens are made where it is now:
+    all of them, unless another instance goes on with it.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Request:
         "segments",
         "session",
         "span_start",
+        "stop_at",
     )
 
     def __init__(
@@ -70,7 +72,7 @@ class Request:
         self.index = index
         self.arrival = arrival
         self.prompt_tokens = prompt_tokens
-        self.output_tokens = output_tokens
+        self.output_tokens = self.stop_at = output_tokens
         self.priority = priority
         self.client = client
         self.session = session

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from simulator.core import InputError, Request
 from simulator.engine.decode_set import DecodeSet
+from simulator.engine.host_memory import HostMemory
 from simulator.engine.kv_pool import KVPool
 from simulator.engine.ledger import Ledger
 from simulator.engine.scheduler import Chunk, Scheduler
@@ -12,10 +13,19 @@ from simulator.engine.scheduler import Chunk, Scheduler
 class EngineCore:
     """What happens to requests when iterations run; time is somebody else's (``Instance``).
 
-    ``max_model_len``: most tokens (prompt and output) a request may have.
+    ``max_model_len``: most tokens (prompt and output) a request may have. ``host``: memory for swapped KV blocks; None:
+    there is none.
     """
 
-    def __init__(self, kv: KVPool, scheduler: Scheduler, ledger: Ledger, max_model_len: int) -> None:
+    def __init__(
+        self,
+        kv: KVPool,
+        scheduler: Scheduler,
+        ledger: Ledger,
+        max_model_len: int,
+        *,
+        host: HostMemory | None = None,
+    ) -> None:
         self.kv = kv
         self.scheduler = scheduler
         self.ledger = ledger
@@ -31,6 +41,7 @@ class EngineCore:
         kv.decodes = self.decodes
         scheduler.kv = kv
         scheduler.decodes = self.decodes
+        scheduler.host = host or HostMemory(kv)
 
     def why_not(self, request: Request) -> str:
         """Return why a request with more than ``most_tokens``, or too long a prompt, can never be served here."""
@@ -52,7 +63,7 @@ class EngineCore:
             if request.admitted_at < 0:
                 request.admitted_at = now
                 request.cached = request.computed
-            if request.output_tokens - request.generated == 1:
+            if request.stop_at - request.generated == 1:
                 ending = True
         return total, ending
 
@@ -67,11 +78,24 @@ class EngineCore:
     def complete(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
         """Account for an iteration with prompt chunks that ended at a time in ps; return the requests that finished."""
         finished = self.finish(self.decodes.pop_finished(), now) if self.complete_decodes(1, 0) else []
-        last = self.decodes.iteration - 1
+        return finished + self._complete_prompts(chunks, now)
+
+    def complete_stalled(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
+        """Account for an iteration of prompt chunks alone, which the decode set sat out; as ``complete``."""
+        self.stall()
+        return self._complete_prompts(chunks, now)
+
+    def stall(self) -> None:
+        """Count an iteration that the decode set sits out."""
+        self.decodes.stall()
+        self.ledger.stalls += 1
+
+    def _complete_prompts(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
+        last = self.decodes.iteration + self.decodes.stalls - 1
         done = self.complete_chunks(chunks, now)
         for request in done:
             self.ledger.add_span(request.index, last, last, 0)
-        return finished + self.finish(done, now)
+        return self.finish(done, now)
 
     def complete_chunks(self, chunks: Sequence[Chunk], now: int) -> list[Request]:
         """Add prompt chunks of an iteration that ended at a time in ps; those with a whole prompt decode from now on.
@@ -85,7 +109,7 @@ class EngineCore:
                 request.generated += 1
                 if request.first_token_at < 0:
                     request.first_token_at = now
-                if request.generated == request.output_tokens:
+                if request.generated == request.stop_at:
                     done.append(request)
                 else:
                     decodes.add(request, made=1)
@@ -103,7 +127,12 @@ class EngineCore:
         return decodes.next_finish < reached
 
     def finish(self, requests: list[Request], now: int) -> list[Request]:
-        """End requests that made their last token in an iteration that ended at a time in ps; return them."""
+        """End requests that made their last token in an iteration that ended at a time in ps.
+
+        Return them, or those that the policy answers now.
+        """
+        if self.scheduler.holds_back:
+            requests = self.scheduler.deliver(requests)
         for request in requests:
             request.finished_at = now
             if self.unheard is None:

@@ -15,7 +15,8 @@ class DecodeSet:
 
     Iterations of an instance are numbered; ``iteration`` is the next one to run. A member's context (the KV tokens it
     reads, its new one included) grows by 1 an iteration, so ``context - iteration`` is constant: it is kept as
-    ``request.offset``, and sums and maxima over the set stay right without touching its members.
+    ``request.offset``, and sums and maxima over the set stay right without touching its members. Iterations that the
+    whole set sits out (``stall``) are not counted here; the ledger's numbers are larger by ``stalls``.
     ``next_finish`` is the iteration in which the next member makes its last token, ``NEVER`` without members.
     ``add_packed_span`` hears, of each member that leaves, in which iterations it made tokens (see ``Ledger``).
     """
@@ -27,11 +28,13 @@ class DecodeSet:
         "_joined",
         "_longest",
         "_stale",
+        "_stalled_after",
         "block_size",
         "iteration",
         "members",
         "next_finish",
         "offsets",
+        "stalls",
     )
 
     def __init__(self, block_size: int, add_packed_span: Callable[[bytes], Any]) -> None:
@@ -45,6 +48,8 @@ class DecodeSet:
         self._stale = 0  # how many of these entries are of requests that left before
         self.next_finish = NEVER
         self._joined = 0
+        self.stalls = 0
+        self._stalled_after = (-1, 0)  # at the last stall: ``iteration``, and the stalls before the first since it
         # A heap by context, kept only once a cost model asks for the longest.
         self._longest: list[tuple[int, Request]] | None = None
         # _crossings[r]: members whose next token opens a new KV block at iterations congruent to r.
@@ -77,13 +82,19 @@ class DecodeSet:
             heappop(heap)
         return 0
 
+    def stall(self) -> None:
+        """Sit an iteration out that the ledger counts."""
+        if self._stalled_after[0] != self.iteration:
+            self._stalled_after = (self.iteration, self.stalls)
+        self.stalls += 1
+
     def add(self, request: Request, made: int = 0) -> None:
         """Let a request decode from the next iteration on; its last ``made`` (0 or 1) tokens begin its span."""
         iteration = self.iteration
         request.offset = offset = request.computed + 1 - iteration
-        request.joined = iteration
-        request.span_start = iteration - made
-        request.finish_iteration = last = iteration + request.output_tokens - request.generated - 1
+        request.joined = number = iteration + self.stalls
+        request.span_start = number - made
+        request.finish_iteration = last = iteration + request.stop_at - request.generated - 1
         self.members[request] = None
         self.offsets += offset
         self._crossings[(1 - offset) % self.block_size] += 1
@@ -101,9 +112,15 @@ class DecodeSet:
         self.offsets -= offset
         self._crossings[(1 - offset) % self.block_size] -= 1
         request.computed = offset + iteration - 1
-        request.generated = request.output_tokens - request.finish_iteration + iteration - 1
-        if (first := request.span_start) < iteration:
-            self._add_packed_span(pack_span(request.index, first, iteration - 1, first == request.joined))
+        generated = request.stop_at - request.finish_iteration + iteration - 1
+        first, joined = request.span_start, request.joined
+        if generated > request.generated:
+            after, stalls = self._stalled_after
+            last = iteration - 1 + (stalls if after == iteration else self.stalls)
+            self._add_packed_span(pack_span(request.index, first, last, first == joined))
+        elif first < joined:
+            self._add_packed_span(pack_span(request.index, first, first, 0))
+        request.generated = generated
         self._stale += 1
         self._drop_stale()
 
@@ -129,11 +146,11 @@ class DecodeSet:
             offset = request.offset
             self.offsets -= offset
             self._crossings[(1 - offset) % self.block_size] -= 1
-            request.generated = output = request.output_tokens
-            request.computed = computed = request.prompt_tokens + output - 1
+            request.generated = made = request.stop_at
+            request.computed = computed = request.prompt_tokens + made - 1
             request.blocks = -(-computed // self.block_size)
             first = request.span_start
-            self._add_packed_span(pack_span(request.index, first, last, first == request.joined))
+            self._add_packed_span(pack_span(request.index, first, last + self.stalls, first == request.joined))
             done.append(request)
             if self._stale:
                 self._drop_stale()

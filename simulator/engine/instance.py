@@ -9,7 +9,9 @@ from simulator.core import InputError, Request
 from simulator.cost.base import CostModel
 from simulator.engine.clock import BEGIN, END, Alarm, Clock
 from simulator.engine.core import EngineCore
+from simulator.engine.estimates import Estimates
 from simulator.engine.ledger import pack_run
+from simulator.engine.scheduler import FOREVER, Extras
 
 
 class Instance:
@@ -56,10 +58,12 @@ class Instance:
         self._coming: deque[tuple[int, Request]] = deque()
         self._told = 0  # how many wait, as ``on_queue`` last heard
         self._idle = False
+        self._look_again = FOREVER  # ps, when to ask the policy again though nothing runs
         # The run in progress, as long as an arrival may cut it short: start, first, growth, iterations, how many of
         # these cannot be called off.
         self._run: tuple[int, int, int, int, int] | None = None
         self._cut_to = 0  # iterations of a run that was cut
+        core.scheduler.estimates = Estimates(cost, core.decodes)
         serving = self._serve()
         self._alarm = Alarm(clock, serving.send)
         next(serving)
@@ -84,7 +88,7 @@ class Instance:
             self._cut(when, *self._run)
         elif self._idle:
             self._idle = False
-            self._alarm.set(when, BEGIN)
+            self._alarm.set(min(when, self._look_again), BEGIN)
 
     def _tell_queue(self, waiting: int) -> None:
         if self.on_queue is not None and waiting != self._told:
@@ -119,7 +123,7 @@ class Instance:
             scheduler.now = now
             while coming and coming[0][0] <= (known if lag else now):
                 scheduler.add(coming.popleft()[1])
-            chunks, horizon, arrivals_matter, outlives_finishes = scheduler.plan()
+            chunks, horizon, arrivals_matter, outlives_finishes, until, extras = scheduler.plan()
             if exact_steps:
                 horizon = 1
             if victims := scheduler.preempted:
@@ -132,6 +136,7 @@ class Instance:
             # paid: whether the plan took the KV blocks of the next iteration (1) or nobody did yet (0).
             requests, start, paid, used = len(members), now, 1, kv.total - kv.free
             context = decodes.offsets + requests * decodes.iteration
+            decodes_wait, idle, idle_context, padded, moved = extras or _NOTHING
             heard = False
             if lag:
                 known, heard = now, bool(core.unheard and core.hear())
@@ -140,7 +145,15 @@ class Instance:
                     horizon = 1
             if chunks:
                 tokens, done = core.admit(chunks, now)
-                duration = cost.mixed(chunks, tokens, requests, context, decodes)
+                if extras is None:
+                    duration = cost.mixed(chunks, tokens, requests, context, decodes)
+                else:
+                    if decodes_wait:
+                        requests = context = 0
+                    computed = padded or chunks
+                    size = sum(tokens for _, tokens in computed)
+                    duration = cost.mixed(computed, size, requests + idle, context + idle_context, decodes)
+                    duration += core.scheduler.host.ps(moved)
                 add_run(pack_run(now, duration, 0, 1, requests, len(chunks), tokens, context, waiting, used, preempted))
                 start += duration
                 horizon -= 1
@@ -148,24 +161,39 @@ class Instance:
                 if done or horizon < 1 or decodes.next_finish <= decodes.iteration:
                     alarm.set(start, END)
                     now = yield
-                    for request in core.complete(chunks, now):
+                    complete = core.complete_stalled if decodes_wait else core.complete
+                    for request in complete(chunks, now):
                         on_finish(self, request)
                     continue
                 # Nobody finishes in this iteration: what follows it is known, and run in one go with it.
-                decodes.iteration += 1
+                if decodes_wait:
+                    core.stall()
+                else:
+                    decodes.iteration += 1
+                    idle_context += idle
                 core.complete_chunks(chunks, start)
                 requests, paid = len(members), 0
                 context = decodes.offsets + requests * decodes.iteration
             elif not requests:
-                if coming and coming[0][0] > now:
-                    alarm.set(coming[0][0], BEGIN)
+                if moved:
+                    alarm.set(now + scheduler.host.ps(moved), BEGIN)
                     known = now = yield
-                elif not (victims or heard or coming):
-                    self._idle = True
+                elif victims or heard or (coming and coming[0][0] <= now):
+                    pass  # more has happened than this decision knew
+                elif coming:
+                    alarm.set(min(coming[0][0], until), BEGIN)
                     known = now = yield
+                else:
+                    self._idle, self._look_again = True, until
+                    if until < FOREVER:
+                        alarm.set(until, BEGIN)
+                    known = now = yield
+                    self._idle = False
                 continue
             while True:
-                first, growth, limit = cost.decode_run(requests, context, decodes)
+                first, growth, limit = cost.decode_run(requests + idle, context + idle_context, decodes)
+                if moved:
+                    first, horizon = first + scheduler.host.ps(moved), 1
                 count = decodes.next_finish - decodes.iteration + 1
                 if count > horizon:
                     count = horizon
@@ -176,6 +204,8 @@ class Instance:
                     count = core.iterations_that_fit(count, paid)
                 if coming and arrivals_matter:
                     count = min(count, max(iterations_until(coming[0][0] - start, first, growth) + lag, paid))
+                if until < FOREVER:
+                    count = min(count, max(iterations_until(until - start, first, growth), paid))
                 end = start + count * first + growth * (count * (count - 1) // 2)
                 # As alarm.set(end, END), which would be one in twenty of a simulation's Python calls.
                 alarm.number = number = next(numbers)
@@ -209,6 +239,9 @@ class Instance:
                     kv.take(blocks)
                     core.hear()
                     paid = 1
+
+
+_NOTHING = Extras()
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:

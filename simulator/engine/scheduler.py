@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence, Sized
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from simulator.core import Request
 from simulator.engine.decode_set import DecodeSet
+from simulator.engine.estimates import Estimates
+from simulator.engine.host_memory import HostMemory
 from simulator.engine.kv_pool import KVPool
 
 FOREVER: Final = 2**62
@@ -13,6 +15,23 @@ FOREVER: Final = 2**62
 
 # A request, and how many of its prompt tokens (after those already in the cache) an iteration computes.
 Chunk = tuple[Request, int]
+
+
+class Extras(NamedTuple):
+    """What an iteration does beside computing its chunks and one token for every request in the decode set.
+
+    ``decodes_wait``: the decode set sits this iteration out (which must have chunks, and takes no blocks for decodes).
+    ``idle``: slots of the batch that decode for nobody, reading ``idle_context`` KV tokens in the first iteration.
+    ``padded``: the chunks as they are computed, where they are longer than ``Plan.chunks`` (else None).
+    ``moved``: KV tokens that are swapped over the host link before the iteration begins, while it waits; with it, a
+    plan's horizon is 1.
+    """
+
+    decodes_wait: bool = False
+    idle: int = 0
+    idle_context: int = 0
+    padded: Sequence[Chunk] | None = None
+    moved: int = 0
 
 
 class Plan(NamedTuple):
@@ -24,19 +43,38 @@ class Plan(NamedTuple):
     ``arrivals_matter``: whether a request that arrives meanwhile could change the decision.
     ``outlives_finishes``: whether it also stands when requests finish, for those that go on (the horizon runs on);
     True is right for a policy with nobody waiting that lets all decode.
+    ``until``: a time (ps, after now) from which on it is no longer the policy's decision: it is asked again where the
+    iteration then in progress ends, or at that time if nothing runs.
+    ``extras``: what else the iteration does; None for nothing.
     """
 
     chunks: Sequence[Chunk] = ()
     horizon: int = 1
     arrivals_matter: bool = True
     outlives_finishes: bool = False
+    until: int = FOREVER
+    extras: Extras | None = None
 
 
 class Scheduler(ABC):
-    """Base of all policies. The engine sets ``kv``, ``decodes`` and ``now`` (ps) before it asks anything."""
+    """Base of all policies. The engine sets ``kv``, ``decodes`` and ``now`` (ps) before it asks anything.
+
+    ``host``: the host's memory for swapped KV blocks. ``estimates``: what iterations would take, for policies that rank
+    by a profile of the engine. ``holds_back``: whether ``deliver`` decides when finished requests are answered.
+
+    A class tells where it comes from (``source``: authors, title, venue) and what it does not promise: ``idles``, it
+    may run nothing though somebody waits; ``starves``, a stream of others may keep a request waiting for ever.
+    """
+
+    source: ClassVar[str] = ""
+    idles: ClassVar[bool] = False
+    starves: ClassVar[bool] = False
 
     kv: KVPool
     decodes: DecodeSet
+    host: HostMemory
+    estimates: Estimates
+    holds_back: bool = False
     now: int = 0
     queue: Sized  # the requests that wait, in whatever container: the engine reads only how many
     preempted: int = 0  # preemptions since the engine last looked
@@ -57,3 +95,10 @@ class Scheduler(ABC):
         With an ``admission_lag`` this comes after the next plan, and so do the blocks; ``finished_at`` tells before. A
         policy that released such a request in need hears of it all the same.
         """
+
+    def deliver(self, requests: list[Request]) -> list[Request]:
+        """Return which requests are answered now, of those that made their last token and of those held back before.
+
+        Only asked with ``holds_back``. A request held back keeps its KV blocks.
+        """
+        return requests

@@ -13,11 +13,14 @@ from simulator.cost.kv_memory import kv_blocks
 from simulator.cost.parallelism import Parallelism
 from simulator.cost.terms import Seen
 from simulator.engine.core import EngineCore
+from simulator.engine.host_memory import HostMemory
 from simulator.engine.kv_pool import CountingPool, KVPool
 from simulator.engine.ledger import RUN_COLUMNS, Ledger
 from simulator.engine.prefix_pool import PrefixPool
+from simulator.experiment.costs import Meter
 from simulator.experiment.schema import Experiment, InstanceSpec
 from simulator.hardware.engine_profile import load_engine
+from simulator.hardware.profile import Profile
 from simulator.hardware.registry import load_profile
 from simulator.model.registry import load_model
 from simulator.model.transformer import Transformer
@@ -27,13 +30,17 @@ from simulator.workload.table import Workload
 
 @dataclass(frozen=True)
 class Assembly:
-    """Servers and router of one run; ``kinds`` describes each entry of ``cluster.instances`` for the results."""
+    """Servers and router of one run; ``kinds`` describes each entry of ``cluster.instances`` for the results.
+
+    ``meters`` has one entry a server: what its GPUs cost and draw.
+    """
 
     servers: list[Server]
     router: Router
     gpus: int
     kinds: list[dict[str, Any]]
     costs: list[IterationCost]
+    meters: list[Meter]
 
     def coverage(self, longest: int) -> dict[str, Any]:
         """Return, by kind, what its times rest on and where the run went beyond what was measured.
@@ -62,7 +69,7 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
     """Return everything of a run but its clock; InputError names the key of what does not fit together."""
     model = load_model(config.model)
     servers: list[Server] = []
-    kinds, costs = [], []
+    kinds, costs, meters = [], [], []
     for position, spec in enumerate(config.cluster.instances):
         try:
             kind = _Kind(spec, model, shares_prefixes=workload.prefix is not None)
@@ -70,11 +77,12 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
             where = f"cluster.instances[{position}]"
             raise InputError(error.message, where=error.where or where, hint=error.hint) from None
         servers += [kind.server() for _ in range(spec.count)]
+        meters += [kind.meter] * spec.count
         kinds.append(kind.describe(position))
         costs.append(kind.cost)
     router = ROUTERS.make(config.cluster.router.name, config.cluster.router.params)
     gpus = sum(spec.count * spec.tensor_parallel * spec.pipeline_parallel for spec in config.cluster.instances)
-    return Assembly(servers, router, gpus, kinds, costs)
+    return Assembly(servers, router, gpus, kinds, costs, meters)
 
 
 class _Kind:
@@ -88,6 +96,7 @@ class _Kind:
         self.parallel = Parallelism(spec.tensor_parallel, spec.pipeline_parallel, experts)
         self.spec, self.build = spec, build
         self.profile = profile.name
+        self.meter = Meter.of(model, profile, self.parallel.gpus, spec.price)
         self.engine = f"{engine.name} ({build.name})"
         self.block_size = engine.block_size if spec.block_size == "auto" else spec.block_size
         self.host = build.host if spec.engine.server else build.in_process
@@ -101,13 +110,15 @@ class _Kind:
         else:
             self.blocks = spec.kv_blocks
         self.max_model_len = model.max_model_len if spec.max_model_len == "auto" else spec.max_model_len
+        self.swap_blocks, self.swap_ps = _swap_space(spec, model, profile, self.block_size)
         self._by_content = spec.prefix_caching and shares_prefixes
 
     def server(self) -> Server:
         """Return a new server of this kind."""
         spec, kv = self.spec, self._pool()
         scheduler = SCHEDULERS.make(spec.scheduler.name, spec.scheduler.params)
-        core = EngineCore(kv, scheduler, Ledger(), self.max_model_len)
+        host = HostMemory(kv, self.swap_blocks, self.swap_ps)
+        core = EngineCore(kv, scheduler, Ledger(), self.max_model_len, host=host)
         return Server(core, self.cost, self.build.admission_lag, self.intake_ps)
 
     def _pool(self) -> KVPool:
@@ -131,7 +142,18 @@ class _Kind:
             "kv_blocks": self.blocks,
             "block_size": self.block_size,
             "max_model_len": self.max_model_len,
+            **self.meter.describe(),
         }
+
+
+def _swap_space(spec: InstanceSpec, model: Transformer, profile: Profile, block_size: int) -> tuple[int, int]:
+    """Return the KV blocks that fit into the host's memory, and the time of one token's KV on the link to it, in ps."""
+    if spec.swap_space is None:
+        return 0, 0
+    if profile.links.pcie is None:
+        raise InputError(f"swap_space: the profile of {profile.name} has no link to the host (links.pcie)")
+    size = model.kv_bytes_per_token(spec.tensor_parallel) / spec.pipeline_parallel
+    return int(spec.swap_space // (block_size * size)), to_ps(size / profile.links.pcie.bandwidth)
 
 
 def _chosen(switch: bool | str) -> bool | None:

@@ -129,12 +129,13 @@ def _check_policy(registry: Registry[Any], choice: Named) -> Named:
 
 
 def describe_policies(registry: Registry[Any]) -> list[dict[str, Any]]:
-    """Return each policy of a registry: kind, name, a one-line summary and its parameters with type and default."""
+    """Return each policy of a registry: kind, name, a one-line summary, source, parameters with type and default."""
     return [
         {
             "kind": registry.kind,
             "name": name,
             "summary": (inspect.getdoc(registry.get(name)) or "").partition("\n")[0],
+            "source": getattr(registry.get(name), "source", ""),
             "parameters": [
                 {
                     "name": parameter.name,

@@ -1,7 +1,6 @@
 """TensorRT-LLM's in-flight batching: first come, first served, and whoever started is never evicted.
 
-Sources: ``cpp/tensorrt_llm/batch_manager/{capacityScheduler,microBatchScheduler}.cpp`` of TensorRT-LLM 1.0 for the
-rules, its tuning guide for the defaults. Not modelled: that a prompt waits for one of the same beginning that is being
+Defaults are those of its tuning guide. Not modelled: that a prompt waits for one of the same beginning that is being
 computed, so as to reuse its blocks.
 """
 
@@ -25,6 +24,8 @@ class TRTLLM(Scheduler):
     ``enable_chunked_prefill``: whether a prompt may be computed in pieces (of whole KV blocks, but for the last);
     without it, one longer than ``max_num_tokens`` fails. Its overlap scheduler is the instance's ``admission_lag``.
     """
+
+    source = "TensorRT-LLM 1.0, cpp/tensorrt_llm/batch_manager/{capacityScheduler,microBatchScheduler}.cpp"
 
     def __init__(
         self, *, max_batch_size: int = 2048, max_num_tokens: int = 8192, enable_chunked_prefill: bool = False

@@ -1,7 +1,6 @@
 """vLLM V1: mixed batches of decodes and prompt chunks under a token budget.
 
-Source: the scheduler of vLLM 0.32.0 (``vllm/v1/core/sched/scheduler.py``), whose recorded decisions
-``tokenyard validate schedules`` repeats step by step.
+``tokenyard validate schedules`` repeats recorded decisions of the real one step by step.
 """
 
 from typing import Literal
@@ -23,6 +22,8 @@ class VLLM(Scheduler):
     ``max_num_seqs``: most requests running at once. ``max_num_batched_tokens``: most tokens an iteration computes.
     ``policy``: ``fcfs``, or ``priority`` (lower ``priority`` first, ties by arrival).
     """
+
+    source = "vLLM 0.32.0, vllm/v1/core/sched/scheduler.py"
 
     def __init__(
         self,

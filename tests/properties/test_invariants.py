@@ -63,6 +63,8 @@ def test_kv_blocks_are_conserved(world):
     # That no plan ever overdraws the pool is asserted by the watched policies that every simulation here runs.
     for server in simulate(world).servers:
         server.core.kv.check_integrity()
+        host = server.core.scheduler.host
+        assert host.free == host.total and not host.blocks
         assert not server.core.decodes
         assert len(server.core.scheduler.queue) == 0
 
@@ -119,7 +121,9 @@ def test_no_iteration_exceeds_its_limits(world):
     for setup, ledger in zip(world.instances, outcome.ledgers, strict=True):
         runs = ledger.runs()
         assert (runs[:, 4] + runs[:, 5] <= setup.max_num_seqs).all()
-        assert (runs[:, 4] + runs[:, 6] <= setup.max_num_batched_tokens).all()
+        # What a request had before it was preempted may be more than a budget for prompts: then it runs alone.
+        alone = (runs[:, 4] == 0) & (runs[:, 5] == 1)
+        assert ((runs[:, 4] + runs[:, 6] <= setup.max_num_batched_tokens) | alone).all()
         assert (runs[:, 9] <= setup.blocks).all()
         assert (runs[:, 3] >= 1).all()
         assert (runs[:, 4] + runs[:, 5] >= 1).all(), "no iteration is empty"

@@ -33,9 +33,10 @@ def watched(name: str, params: dict[str, Any]) -> Scheduler:
             kv, decodes = self.kv, self.decodes
             assert 0 <= kv.free <= kv.total
             assert kv.used == kv.total - kv.free
+            # A member's blocks cover its context, the token it is about to make included.
+            ahead = 0 if plan.extras and plan.extras.decodes_wait else 1
             held = sum(
-                # A member's blocks cover its context, the token it is about to make included.
-                kv.blocks_for(request.offset + decodes.iteration) if request in decodes else request.blocks
+                kv.blocks_for(request.offset + decodes.iteration - 1 + ahead) if request in decodes else request.blocks
                 for request in self.present
             )
             if isinstance(kv, CountingPool):

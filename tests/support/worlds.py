@@ -19,9 +19,11 @@ from simulator.cost.iteration import IterationCost
 from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.parallelism import Parallelism
 from simulator.engine.core import EngineCore
+from simulator.engine.host_memory import HostMemory
 from simulator.engine.kv_pool import CountingPool, KVPool
 from simulator.engine.ledger import Ledger
 from simulator.engine.prefix_pool import PrefixPool
+from simulator.engine.scheduler import Scheduler
 from simulator.hardware.engine_profile import load_engine
 from simulator.hardware.registry import load_profile
 from simulator.model.registry import load_model
@@ -76,6 +78,8 @@ class InstanceSetup:
     admission_lag: int = 0
     intake_ps: int = 0
     chunked: bool = True
+    host_tokens: int = 0  # room for swapped KV
+    preemption: str = "recompute"
 
     def pool(self, by_content: bool) -> KVPool:
         if self.caching and by_content:
@@ -91,14 +95,14 @@ class InstanceSetup:
 
     def fits(self, prompt: int, output: int) -> bool:
         """Tell whether a request can ever be served; the last token is never written to the cache."""
-        if self.scheduler == "trtllm" and not self.chunked and prompt > self.max_num_batched_tokens:
+        if prompt > self.policy_object().longest_prompt:
             return False
         tokens = prompt + output
         return tokens <= self.max_model_len and tokens - 1 <= self.blocks * self.block_size
 
-    def server(self, by_content: bool) -> Server:
-        """Return a new server, its policy watched."""
-        scheduler = watched(
+    def policy_object(self) -> Scheduler:
+        """Return a new policy of this kind, watched."""
+        return watched(
             self.scheduler,
             {
                 "max_num_seqs": self.max_num_seqs,
@@ -107,9 +111,15 @@ class InstanceSetup:
                 "max_batch_size": self.max_num_seqs,
                 "max_num_tokens": self.max_num_batched_tokens,
                 "enable_chunked_prefill": self.chunked,
+                "preemption": self.preemption,
             },
         )
-        core = EngineCore(self.pool(by_content), scheduler, Ledger(), self.max_model_len)
+
+    def server(self, by_content: bool) -> Server:
+        """Return a new server, its policy watched."""
+        kv = self.pool(by_content)
+        host = HostMemory(kv, self.host_tokens // self.block_size, ps_per_token=ITERATION_PS // 50)
+        core = EngineCore(kv, self.policy_object(), Ledger(), self.max_model_len, host=host)
         name, arguments = self.cost
         return Server(core, COSTS[name](*arguments), self.admission_lag, self.intake_ps)
 
@@ -161,13 +171,15 @@ def token_times(outcome: Outcome) -> dict[int, list[int]]:
     """Return when each request made its tokens (ps), the slow way: iteration by iteration, span by span."""
     times: dict[int, list[int]] = {}
     for ledger in outcome.ledgers:
-        ends = []
-        for start, first, growth, count, *_ in ledger.runs().tolist():
+        ends, decoding = [], []
+        for start, first, growth, count, decodes, *_ in ledger.runs().tolist():
             for n in range(count):
                 start += first + growth * n
                 ends.append(start)
+                decoding.append(decodes > 0)
         for request, first, last, _ in ledger.spans().tolist():
-            times.setdefault(request, []).extend(ends[first : last + 1])
+            made = [n for n in range(first, last + 1) if n == first or decoding[n]]
+            times.setdefault(request, []).extend(ends[n] for n in made)
     return {request: sorted(moments) for request, moments in times.items()}
 
 
@@ -271,6 +283,8 @@ def instances(draw: st.DrawFn) -> InstanceSetup:
         cost=draw(_COSTS),
         admission_lag=draw(st.sampled_from([0, 1])),
         chunked=draw(st.booleans()),
+        host_tokens=draw(st.sampled_from([0, 200, 10_000])),
+        preemption=draw(st.sampled_from(["recompute", "swap"])),
         intake_ps=draw(st.sampled_from([0, 0, 1, ITERATION_PS, 3 * ITERATION_PS + 7])),
     )
 
