@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simulator.cluster.front import Front, RouterFront
+from simulator.cluster.links import Network
 from simulator.cluster.router import Router
 from simulator.cluster.source import ClosedLoop, OpenLoop, requests_of
 from simulator.core import Request
 from simulator.core.units import PS_PER_S
 from simulator.cost.base import CostModel
-from simulator.engine.clock import Clock
+from simulator.engine.clock import ARRIVE, Alarm, Clock
 from simulator.engine.core import EngineCore
 from simulator.engine.instance import Instance
 from simulator.workload.table import Workload
@@ -33,13 +35,14 @@ class Cluster:
     """Runs a workload to its end.
 
     ``requests`` are those sent so far, in the order they were sent. ``progress`` (optional) hears simulated seconds and
-    requests ended, every ``_REPORT`` of them.
+    requests ended, every ``_REPORT`` of them. ``router``: picks an instance for each request, or a ``Front`` that does
+    more than that. ``rng``: the random stream of either.
     """
 
     def __init__(
         self,
         servers: Sequence[Server],
-        router: Router,
+        router: Router | Front,
         workload: Workload,
         rng: np.random.Generator,
         *,
@@ -49,9 +52,10 @@ class Cluster:
         self.clock = Clock()
         self.requests: list[Request] = []
         self.ended = 0
-        self.router = router
-        router.start(len(servers), rng)
-        self._hears_sent = type(router).sent is not Router.sent
+        self.network = Network(self.clock)
+        self.rng = rng
+        self._total = len(workload)
+        self.front = router if isinstance(router, Front) else RouterFront(router)
         self.instances = [
             Instance(
                 self.clock,
@@ -65,9 +69,7 @@ class Cluster:
             )
             for index, server in enumerate(servers)
         ]
-        if router.wants_queues:
-            for instance in self.instances:
-                instance.on_queue = self._queued
+        self.front.start(self)
         self._progress = progress
         self._clients: ClosedLoop | None = None
         requests = requests_of(workload)
@@ -97,23 +99,31 @@ class Cluster:
         """SimPy events so far."""
         return self.clock.events
 
+    def every(self, period_ps: int, action: Callable[[int], None]) -> None:
+        """Call an action with the time (ps) every ``period_ps``, as long as any request comes or has to end."""
+
+        def again(now: int) -> None:
+            if self.ended < self._total:
+                alarm.set(now + period_ps, ARRIVE)
+                action(now)
+
+        alarm = Alarm(self.clock, again)
+        alarm.set(self.clock.time + period_ps, ARRIVE)
+
     def _send(self, request: Request) -> None:
-        index = self.router.route(request)
-        if self._hears_sent:
-            self.router.sent(index, request)
         self.requests.append(request)
-        self.instances[index].submit(request)
+        self.front.arrived(request)
 
     def _ended(self, instance: Instance, request: Request) -> None:
-        self.router.ended(instance.index, request)
+        if request.finished_at < 0:
+            self.front.handed_over(instance, request)
+            return
+        self.front.ended(instance, request)
         self.ended += 1
         if self._progress is not None and self.ended % _REPORT == 0:
             self._progress(self.now_s, self.ended)
         if self._clients is not None:
             self._clients.ended()
-
-    def _queued(self, instance: Instance, waiting: int) -> None:
-        self.router.queued(instance.index, waiting)
 
 
 _REPORT = 500

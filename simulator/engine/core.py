@@ -127,13 +127,17 @@ class EngineCore:
         return decodes.next_finish < reached
 
     def finish(self, requests: list[Request], now: int) -> list[Request]:
-        """End requests that made their last token in an iteration that ended at a time in ps.
+        """End requests that made their last token here in an iteration that ended at a time in ps.
 
-        Return them, or those that the policy answers now.
+        Return them, or those that the policy answers now. One that goes on elsewhere keeps its KV blocks until somebody
+        releases them.
         """
         if self.scheduler.holds_back:
             requests = self.scheduler.deliver(requests)
         for request in requests:
+            if request.generated < request.output_tokens:
+                self.scheduler.finished(request)
+                continue
             request.finished_at = now
             if self.unheard is None:
                 self.kv.release(request)

@@ -62,6 +62,8 @@ class Instance:
         # The run in progress, as long as an arrival may cut it short: start, first, growth, iterations, how many of
         # these cannot be called off.
         self._run: tuple[int, int, int, int, int] | None = None
+        self._held: tuple[int, int, int, int, int] | None = None  # the same, of one that only ``wake`` may cut
+        self._errands: list[Callable[[], bool]] = []
         self._cut_to = 0  # iterations of a run that was cut
         core.scheduler.estimates = Estimates(cost, core.decodes)
         serving = self._serve()
@@ -72,7 +74,7 @@ class Instance:
         """Take in a request now; one that can never be served fails at once, with the reason."""
         core, prompt = self.core, request.prompt_tokens
         request.instance = self.index
-        if prompt + request.output_tokens > core.most_tokens or prompt > core.scheduler.longest_prompt:
+        if prompt + request.stop_at > core.most_tokens or prompt > core.scheduler.longest_prompt:
             request.failure = core.why_not(request)
             request.finished_at = self.clock.time
             self.on_finish(self, request)
@@ -85,23 +87,45 @@ class Instance:
         if self.on_queue is not None:
             self._tell_queue(len(core.scheduler.queue) + len(self._coming))
         if self._run is not None:
-            self._cut(when, *self._run)
+            self._cut(when, self.admission_lag, *self._run)
         elif self._idle:
             self._idle = False
             self._alarm.set(min(when, self._look_again), BEGIN)
+
+    def at_boundary(self, errand: Callable[[], bool]) -> None:
+        """Run an errand before the next decision, when no iteration is in progress; until then KV blocks are not known.
+
+        One that returns False is run again before each later decision, until it returns True.
+        """
+        self._errands.append(errand)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the policy decide anew when the iteration in progress ends: something else than an arrival changed."""
+        run = self._run or self._held
+        if run is not None:
+            self._cut(self.clock.time, 0, *run)
+        elif self._idle:
+            self._idle = False
+            self._alarm.set(self.clock.time, BEGIN)
+
+    def _do_errands(self) -> None:
+        errands, self._errands[:] = list(self._errands), []
+        self._errands += [errand for errand in errands if not errand()]
 
     def _tell_queue(self, waiting: int) -> None:
         if self.on_queue is not None and waiting != self._told:
             self._told = waiting
             self.on_queue(self, waiting)
 
-    def _cut(self, when: int, start: int, first: int, growth: int, count: int, least: int) -> None:
+    def _cut(self, when: int, lag: int, start: int, first: int, growth: int, count: int, least: int) -> None:
         """End the run with the iteration then in progress (or the one after: the lag), so that the next sees it."""
         self._run = None
         # At a run's very beginning its first iteration is in progress already, unless prompt chunks go before it.
-        cut = iterations_until(when - start, first, growth) + self.admission_lag
+        cut = iterations_until(when - start, first, growth) + lag
         if cut < least:
             cut = least
+        self._held = (start, first, growth, min(cut, count), least)
         if cut < count:
             self._cut_to = cut
             self._alarm.set(start + cut * first + growth * (cut * (cut - 1) // 2), END)
@@ -111,7 +135,7 @@ class Instance:
         scheduler, decodes, kv, block_size = core.scheduler, core.decodes, core.kv, core.kv.block_size
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish, coming, lag = self.exact_steps, self.on_finish, self._coming, self.admission_lag
-        agenda, numbers = clock.agenda, clock.numbers
+        agenda, numbers, errands = clock.agenda, clock.numbers, self._errands
         preempted = 0
         self._idle = True
         known = now = yield  # known: ps, up to when a decision that lags behind knows what happened
@@ -121,6 +145,8 @@ class Instance:
                 alarm.set(now, BEGIN)
                 yield
             scheduler.now = now
+            if errands:
+                self._do_errands()
             while coming and coming[0][0] <= (known if lag else now):
                 scheduler.add(coming.popleft()[1])
             chunks, horizon, arrivals_matter, outlives_finishes, until, extras = scheduler.plan()
@@ -142,6 +168,8 @@ class Instance:
                 known, heard = now, bool(core.unheard and core.hear())
                 if (heard and not outlives_finishes) or (coming and coming[0][0] <= now and arrivals_matter):
                     # What ended, or arrived, while the last iteration ran is news for the next decision.
+                    horizon = 1
+                elif heard and errands:
                     horizon = 1
             if chunks:
                 tokens, done = core.admit(chunks, now)
@@ -180,13 +208,10 @@ class Instance:
                     known = now = yield
                 elif victims or heard or (coming and coming[0][0] <= now):
                     pass  # more has happened than this decision knew
-                elif coming:
-                    alarm.set(min(coming[0][0], until), BEGIN)
-                    known = now = yield
                 else:
-                    self._idle, self._look_again = True, until
-                    if until < FOREVER:
-                        alarm.set(until, BEGIN)
+                    self._idle, self._look_again = True, min(coming[0][0], until) if coming else until
+                    if self._look_again < FOREVER:
+                        alarm.set(self._look_again, BEGIN)
                     known = now = yield
                     self._idle = False
                 continue
@@ -212,12 +237,12 @@ class Instance:
                 heappush(agenda, (end, END, number, alarm))
                 if arrivals_matter:
                     self._run = (start, first, growth, count, paid)
-                    now = yield
-                    self._run = None
-                    if now < end:
-                        count = self._cut_to
                 else:
-                    now = yield
+                    self._held = (start, first, growth, count, paid)
+                now = yield
+                self._run = self._held = None
+                if now < end:
+                    count = self._cut_to
                 if not count:
                     break
                 add_run(pack_run(start, first, growth, count, requests, 0, 0, context, waiting, used, preempted))

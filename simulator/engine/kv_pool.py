@@ -51,6 +51,14 @@ class KVPool(ABC):
     def release(self, request: Request, *, resumes: bool = False) -> None:
         """Take a request's blocks back; one that ``resumes`` may find the full ones again on its next ``admit``."""
 
+    def give_back(self, blocks: int) -> None:
+        """Free blocks that were taken for nobody's content yet."""
+        self.free += blocks
+
+    def adopt(self, request: Request, blocks: int) -> None:
+        """Let a request hold blocks that were taken before, with the KV of its ``computed`` tokens."""
+        request.blocks = blocks
+
     def check_integrity(self) -> None:
         """Assert that the pool of an idle instance is whole."""
         assert self.free == self.total, f"{self.total - self.free} KV blocks leaked"

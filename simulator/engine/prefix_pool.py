@@ -94,6 +94,19 @@ class PrefixPool(KVPool):
         else:
             del self._held[request]
 
+    def give_back(self, blocks: int) -> None:
+        """Free blocks that were taken for nobody's content yet; see ``KVPool``."""
+        self.free += blocks
+        self._plain += blocks
+
+    def adopt(self, request: Request, blocks: int) -> None:
+        """Let a request hold blocks that were taken before, and make the full ones findable; see ``KVPool``."""
+        request.blocks = blocks
+        self._held[request] = held = Held(request, self.block_size)
+        if request.output_id is not None:
+            self._alike[request] = None
+        self._fill(held, request.computed // self.block_size)
+
     def _hits(self, request: Request, held: Held) -> Iterator[tuple[Extent, int, int]]:
         """Yield the cached blocks of the longest prefix, as extent and range of blocks.
 

@@ -64,11 +64,13 @@ class Scheduler(ABC):
 
     A class tells where it comes from (``source``: authors, title, venue) and what it does not promise: ``idles``, it
     may run nothing though somebody waits; ``starves``, a stream of others may keep a request waiting for ever.
+    ``adopts``: requests can come with their KV (``adopt``) and leave with it (``withdraw``).
     """
 
     source: ClassVar[str] = ""
     idles: ClassVar[bool] = False
     starves: ClassVar[bool] = False
+    adopts: ClassVar[bool] = False
 
     kv: KVPool
     decodes: DecodeSet
@@ -95,6 +97,14 @@ class Scheduler(ABC):
         With an ``admission_lag`` this comes after the next plan, and so do the blocks; ``finished_at`` tells before. A
         policy that released such a request in need hears of it all the same.
         """
+
+    def adopt(self, request: Request) -> None:
+        """Take in a request that decodes and holds its KV blocks here already; only with ``adopts``."""
+        raise NotImplementedError
+
+    def withdraw(self, request: Request) -> None:
+        """Take a decoding request out, which leaves with its KV, and forget it; only with ``adopts``."""
+        raise NotImplementedError
 
     def deliver(self, requests: list[Request]) -> list[Request]:
         """Return which requests are answered now, of those that made their last token and of those held back before.

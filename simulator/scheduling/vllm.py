@@ -3,10 +3,12 @@
 ``tokenyard validate schedules`` repeats recorded decisions of the real one step by step.
 """
 
+from collections import deque
 from typing import Literal
 
 from simulator.core import InputError, Request
 from simulator.engine.scheduler import FOREVER, Chunk, Plan, Scheduler
+from simulator.scheduling.preemption import discard, pause
 from simulator.scheduling.queues import ArrivalQueue, KeyQueue, WaitingQueue
 from simulator.scheduling.registry import scheduler
 
@@ -24,6 +26,7 @@ class VLLM(Scheduler):
     """
 
     source = "vLLM 0.32.0, vllm/v1/core/sched/scheduler.py"
+    adopts = True
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class VLLM(Scheduler):
         # At most one running request has prompt left: admission stops at the chunk that empties the token budget.
         self._partial: Request | None = None
         self._skipped: list[Request] = []
+        self._adopted: deque[Request] = deque()
 
     def add(self, request: Request) -> None:
         """Queue a request."""
@@ -59,6 +63,8 @@ class VLLM(Scheduler):
         kv, decodes, partial = self.kv, self.decodes, self._partial
         if self._skipped:
             self._rejoin()
+        if self._adopted:
+            self._take_in()
         blocks = decodes.blocks_next()
         if partial is None:
             if blocks > kv.free:
@@ -66,7 +72,7 @@ class VLLM(Scheduler):
             if blocks:
                 kv.take(blocks)
             if not self.queue:
-                return _STEADY
+                return _BLOCKED if self._adopted else _STEADY
             budget = self.max_num_batched_tokens - len(decodes.members)
             chunks: list[Chunk] = []
         else:
@@ -97,7 +103,7 @@ class VLLM(Scheduler):
             budget -= tokens
         if chunks:
             # With all prompts done and nobody waiting, only decodes follow.
-            return Plan(chunks) if queue or self._partial else Plan(chunks, FOREVER, True, True)
+            return Plan(chunks) if queue or self._partial or self._adopted else Plan(chunks, FOREVER, True, True)
         # The head waits for a slot or for memory, and only a finish frees either; by priority a newcomer may pass it.
         return _BLOCKED._replace(arrivals_matter=True) if self.by_priority else _BLOCKED
 
@@ -158,6 +164,30 @@ class VLLM(Scheduler):
         victim.preemptions += 1
         self.preempted += 1
         self.queue.push_front(victim)
+
+    def adopt(self, request: Request) -> None:
+        """Take in a request that decodes and holds its KV blocks here already; it goes before all that wait."""
+        self._adopted.append(request)
+
+    def withdraw(self, request: Request) -> None:
+        """Take a decoding request out, which leaves with its KV, and forget it."""
+        pause(self, request)
+        del self.running[request]
+
+    def _take_in(self) -> None:
+        """Let adopted requests decode as slots allow; one that has no room to grow and is alone is computed again."""
+        kv, adopted, running = self.kv, self._adopted, self.running
+        while adopted and len(running) < self.max_num_seqs:
+            request = adopted[0]
+            if kv.blocks_for(request.computed + 1) - request.blocks <= kv.free - self.decodes.blocks_next():
+                self.decodes.add(request)
+                running[request] = None
+            elif running:
+                break
+            else:
+                discard(self, request)
+                self.queue.push_front(request)
+            adopted.popleft()
 
     def _rejoin(self) -> None:
         for request in self._skipped:

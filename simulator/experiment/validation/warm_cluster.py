@@ -43,6 +43,7 @@ class LedgerSince(Ledger):
 
     def __init__(self, whole: Ledger, since: int) -> None:
         super().__init__()
+        self.stalls = whole.stalls
         runs, spans = whole.runs(), whole.spans()
         later = runs[:, 0] >= since
         before = int(runs[~later, 3].sum())
