@@ -8,6 +8,7 @@ import numpy as np
 
 from simulator.cluster.front import Front, RouterFront
 from simulator.cluster.links import Network
+from simulator.cluster.moves import Move
 from simulator.cluster.router import Router
 from simulator.cluster.source import ClosedLoop, OpenLoop, requests_of
 from simulator.core import Request
@@ -36,7 +37,7 @@ class Cluster:
 
     ``requests`` are those sent so far, in the order they were sent. ``progress`` (optional) hears simulated seconds and
     requests ended, every ``_REPORT`` of them. ``router``: picks an instance for each request, or a ``Front`` that does
-    more than that. ``rng``: the random stream of either.
+    more than that. ``rng``: the random stream of either. ``moves``: KV that went from one instance to another.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Cluster:
         self.requests: list[Request] = []
         self.ended = 0
         self.network = Network(self.clock)
+        self.moves: list[Move] = []
         self.rng = rng
         self._total = len(workload)
         self.front = router if isinstance(router, Front) else RouterFront(router)

@@ -14,7 +14,7 @@ class EngineCore:
     """What happens to requests when iterations run; time is somebody else's (``Instance``).
 
     ``max_model_len``: most tokens (prompt and output) a request may have. ``host``: memory for swapped KV blocks; None:
-    there is none.
+    there is none. ``shared_once``: decodes read KV blocks that requests share once an iteration, not once each.
     """
 
     def __init__(
@@ -25,8 +25,10 @@ class EngineCore:
         max_model_len: int,
         *,
         host: HostMemory | None = None,
+        shared_once: bool = False,
     ) -> None:
         self.kv = kv
+        self.shared_once = shared_once
         self.scheduler = scheduler
         self.ledger = ledger
         self.max_model_len = max_model_len

@@ -12,6 +12,7 @@ from simulator.engine.core import EngineCore
 from simulator.engine.estimates import Estimates
 from simulator.engine.ledger import pack_run
 from simulator.engine.scheduler import FOREVER, Extras
+from simulator.engine.shared_reads import SharedReads
 
 
 class Instance:
@@ -45,7 +46,7 @@ class Instance:
         self.clock = clock
         self.index = index
         self.core = core
-        self.cost = cost
+        self.cost = SharedReads(cost, core.kv) if core.shared_once else cost
         self.on_finish = on_finish
         self.on_queue: Callable[[Instance, int], None] | None = None
         self.exact_steps = exact_steps
@@ -63,9 +64,11 @@ class Instance:
         # these cannot be called off.
         self._run: tuple[int, int, int, int, int] | None = None
         self._held: tuple[int, int, int, int, int] | None = None  # the same, of one that only ``wake`` may cut
-        self._errands: list[Callable[[], bool]] = []
+        self._errands: list[Callable[[], bool]] = []  # before the next decision
+        self._claims: list[Callable[[], bool]] = []  # after it
+        self._woken = False  # by ``wake`` since the last decision
         self._cut_to = 0  # iterations of a run that was cut
-        core.scheduler.estimates = Estimates(cost, core.decodes)
+        core.scheduler.estimates = Estimates(self.cost, core.decodes)
         serving = self._serve()
         self._alarm = Alarm(clock, serving.send)
         next(serving)
@@ -93,25 +96,31 @@ class Instance:
             self._alarm.set(min(when, self._look_again), BEGIN)
 
     def at_boundary(self, errand: Callable[[], bool]) -> None:
-        """Run an errand before the next decision, when no iteration is in progress; until then KV blocks are not known.
+        """Run an errand before the next decision, when no iteration is in progress and requests may be taken out.
 
         One that returns False is run again before each later decision, until it returns True.
         """
         self._errands.append(errand)
         self.wake()
 
+    def when_room(self, claim: Callable[[], bool]) -> None:
+        """Run a claim after the next decision, when what it left of the KV blocks may be taken.
+
+        One that returns False is run again after each later decision, until it returns True. Only finished requests
+        make room, and a claim may rely on nothing else that changes while requests decode.
+        """
+        self._claims.append(claim)
+        self.wake()
+
     def wake(self) -> None:
         """Let the policy decide anew when the iteration in progress ends: something else than an arrival changed."""
+        self._woken = True
         run = self._run or self._held
         if run is not None:
             self._cut(self.clock.time, 0, *run)
         elif self._idle:
             self._idle = False
             self._alarm.set(self.clock.time, BEGIN)
-
-    def _do_errands(self) -> None:
-        errands, self._errands[:] = list(self._errands), []
-        self._errands += [errand for errand in errands if not errand()]
 
     def _tell_queue(self, waiting: int) -> None:
         if self.on_queue is not None and waiting != self._told:
@@ -135,7 +144,7 @@ class Instance:
         scheduler, decodes, kv, block_size = core.scheduler, core.decodes, core.kv, core.kv.block_size
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish, coming, lag = self.exact_steps, self.on_finish, self._coming, self.admission_lag
-        agenda, numbers, errands = clock.agenda, clock.numbers, self._errands
+        agenda, numbers, errands, claims = clock.agenda, clock.numbers, self._errands, self._claims
         preempted = 0
         self._idle = True
         known = now = yield  # known: ps, up to when a decision that lags behind knows what happened
@@ -146,7 +155,7 @@ class Instance:
                 yield
             scheduler.now = now
             if errands:
-                self._do_errands()
+                _run_all(errands)
             while coming and coming[0][0] <= (known if lag else now):
                 scheduler.add(coming.popleft()[1])
             chunks, horizon, arrivals_matter, outlives_finishes, until, extras = scheduler.plan()
@@ -169,8 +178,9 @@ class Instance:
                 if (heard and not outlives_finishes) or (coming and coming[0][0] <= now and arrivals_matter):
                     # What ended, or arrived, while the last iteration ran is news for the next decision.
                     horizon = 1
-                elif heard and errands:
-                    horizon = 1
+            self._woken = False
+            if claims:
+                _run_all(claims)
             if chunks:
                 tokens, done = core.admit(chunks, now)
                 if extras is None:
@@ -250,7 +260,7 @@ class Instance:
                 if core.complete_decodes(count, count - paid):
                     for request in core.finish(decodes.pop_finished(), now):
                         on_finish(self, request)
-                if queue or coming or horizon <= count or not (outlives_finishes and members):
+                if queue or coming or claims or self._woken or horizon <= count or not (outlives_finishes and members):
                     # The start of the iteration that just ended.
                     known = now - first - growth * (count - 1)
                     break
@@ -267,6 +277,13 @@ class Instance:
 
 
 _NOTHING = Extras()
+
+
+def _run_all(errands: list[Callable[[], bool]]) -> None:
+    """Run errands in order and keep those that must be run again; they may add new ones."""
+    todo, errands[:] = list(errands), []
+    again = [errand for errand in todo if not errand()]
+    errands[:0] = again
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:

@@ -1,7 +1,7 @@
 """What a policy is to the engine: it sees queues and the KV pool, returns a plan, never touches time or hardware."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence, Sized
+from collections.abc import Collection, Sequence, Sized
 from typing import ClassVar, Final, NamedTuple
 
 from simulator.core import Request
@@ -64,7 +64,8 @@ class Scheduler(ABC):
 
     A class tells where it comes from (``source``: authors, title, venue) and what it does not promise: ``idles``, it
     may run nothing though somebody waits; ``starves``, a stream of others may keep a request waiting for ever.
-    ``adopts``: requests can come with their KV (``adopt``) and leave with it (``withdraw``).
+    ``adopts``: requests can come with their KV (``adopt``), wait for a slot in ``adopted``, and leave with it
+    (``withdraw``).
     """
 
     source: ClassVar[str] = ""
@@ -74,6 +75,7 @@ class Scheduler(ABC):
 
     kv: KVPool
     decodes: DecodeSet
+    adopted: Collection[Request] = ()
     host: HostMemory
     estimates: Estimates
     holds_back: bool = False

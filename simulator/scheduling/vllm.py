@@ -48,7 +48,7 @@ class VLLM(Scheduler):
         # At most one running request has prompt left: admission stops at the chunk that empties the token budget.
         self._partial: Request | None = None
         self._skipped: list[Request] = []
-        self._adopted: deque[Request] = deque()
+        self.adopted: deque[Request] = deque()
 
     def add(self, request: Request) -> None:
         """Queue a request."""
@@ -63,7 +63,7 @@ class VLLM(Scheduler):
         kv, decodes, partial = self.kv, self.decodes, self._partial
         if self._skipped:
             self._rejoin()
-        if self._adopted:
+        if self.adopted:
             self._take_in()
         blocks = decodes.blocks_next()
         if partial is None:
@@ -72,7 +72,7 @@ class VLLM(Scheduler):
             if blocks:
                 kv.take(blocks)
             if not self.queue:
-                return _BLOCKED if self._adopted else _STEADY
+                return _BLOCKED if self.adopted else _STEADY
             budget = self.max_num_batched_tokens - len(decodes.members)
             chunks: list[Chunk] = []
         else:
@@ -103,7 +103,7 @@ class VLLM(Scheduler):
             budget -= tokens
         if chunks:
             # With all prompts done and nobody waiting, only decodes follow.
-            return Plan(chunks) if queue or self._partial or self._adopted else Plan(chunks, FOREVER, True, True)
+            return Plan(chunks) if queue or self._partial or self.adopted else Plan(chunks, FOREVER, True, True)
         # The head waits for a slot or for memory, and only a finish frees either; by priority a newcomer may pass it.
         return _BLOCKED._replace(arrivals_matter=True) if self.by_priority else _BLOCKED
 
@@ -167,7 +167,7 @@ class VLLM(Scheduler):
 
     def adopt(self, request: Request) -> None:
         """Take in a request that decodes and holds its KV blocks here already; it goes before all that wait."""
-        self._adopted.append(request)
+        self.adopted.append(request)
 
     def withdraw(self, request: Request) -> None:
         """Take a decoding request out, which leaves with its KV, and forget it."""
@@ -176,7 +176,7 @@ class VLLM(Scheduler):
 
     def _take_in(self) -> None:
         """Let adopted requests decode as slots allow; one that has no room to grow and is alone is computed again."""
-        kv, adopted, running = self.kv, self._adopted, self.running
+        kv, adopted, running = self.kv, self.adopted, self.running
         while adopted and len(running) < self.max_num_seqs:
             request = adopted[0]
             if kv.blocks_for(request.computed + 1) - request.blocks <= kv.free - self.decodes.blocks_next():
