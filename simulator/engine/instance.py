@@ -64,7 +64,7 @@ class Instance:
         # these cannot be called off.
         self._run: tuple[int, int, int, int, int] | None = None
         self._held: tuple[int, int, int, int, int] | None = None  # the same, of one that only ``wake`` may cut
-        self._errands: list[Callable[[], bool]] = []  # before the next decision
+        self._errands: list[Callable[[], None]] = []  # before the next decision
         self._claims: list[Callable[[], bool]] = []  # after it
         self._woken = False  # by ``wake`` since the last decision
         self._cut_to = 0  # iterations of a run that was cut
@@ -95,11 +95,8 @@ class Instance:
             self._idle = False
             self._alarm.set(min(when, self._look_again), BEGIN)
 
-    def at_boundary(self, errand: Callable[[], bool]) -> None:
-        """Run an errand before the next decision, when no iteration is in progress and requests may be taken out.
-
-        One that returns False is run again before each later decision, until it returns True.
-        """
+    def at_boundary(self, errand: Callable[[], None]) -> None:
+        """Run an errand before the next decision, when no iteration is in progress and requests may be taken out."""
         self._errands.append(errand)
         self.wake()
 
@@ -154,8 +151,8 @@ class Instance:
                 alarm.set(now, BEGIN)
                 yield
             scheduler.now = now
-            if errands:
-                _run_all(errands)
+            while errands:
+                errands.pop(0)()
             while coming and coming[0][0] <= (known if lag else now):
                 scheduler.add(coming.popleft()[1])
             chunks, horizon, arrivals_matter, outlives_finishes, until, extras = scheduler.plan()
@@ -180,7 +177,9 @@ class Instance:
                     horizon = 1
             self._woken = False
             if claims:
-                _run_all(claims)
+                claims[:] = [claim for claim in claims if not claim()]
+                if self._woken:
+                    horizon = 1
             if chunks:
                 tokens, done = core.admit(chunks, now)
                 if extras is None:
@@ -212,7 +211,7 @@ class Instance:
                 core.complete_chunks(chunks, start)
                 requests, paid = len(members), 0
                 context = decodes.offsets + requests * decodes.iteration
-            elif not requests:
+            elif not requests and not idle:
                 if moved:
                     alarm.set(now + scheduler.host.ps(moved), BEGIN)
                     known = now = yield
@@ -277,13 +276,6 @@ class Instance:
 
 
 _NOTHING = Extras()
-
-
-def _run_all(errands: list[Callable[[], bool]]) -> None:
-    """Run errands in order and keep those that must be run again; they may add new ones."""
-    todo, errands[:] = list(errands), []
-    again = [errand for errand in todo if not errand()]
-    errands[:0] = again
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:

@@ -21,7 +21,8 @@ class Extras(NamedTuple):
     """What an iteration does beside computing its chunks and one token for every request in the decode set.
 
     ``decodes_wait``: the decode set sits this iteration out (which must have chunks, and takes no blocks for decodes).
-    ``idle``: slots of the batch that decode for nobody, reading ``idle_context`` KV tokens in the first iteration.
+    ``idle``: slots of the batch that decode for nobody, reading ``idle_context`` KV tokens in the first iteration; with
+    any, an iteration runs even if nobody else is in it.
     ``padded``: the chunks as they are computed, where they are longer than ``Plan.chunks`` (else None).
     ``moved``: KV tokens that are swapped over the host link before the iteration begins, while it waits; with it, a
     plan's horizon is 1.
