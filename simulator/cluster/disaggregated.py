@@ -147,8 +147,7 @@ class Disaggregated(Front):
         """Free the KV at the prefill instance, and let the request go on decoding."""
         now, instances = self.cluster.clock.time, self.cluster.instances
         source, target = instances[move.source], instances[move.target]
-        source.core.kv.release(request)
-        source.wake()
+        source.let_go(request)
         request.stop_at = request.output_tokens
         request.instance = target.index
         target.core.kv.adopt(request, blocks)

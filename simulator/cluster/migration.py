@@ -137,12 +137,12 @@ class Migration:
     def _commit(self) -> None:
         """Free the KV at the source, and let the request go on at the target."""
         request, now = self.request, self.cluster.clock.time
-        self.source.core.kv.release(request)
-        self.source.wake()
+        self.source.let_go(request)
         request.instance = self.target.index
         kv = self.target.core.kv
         blocks = kv.blocks_for(request.computed)
-        kv.give_back(self._held - blocks)
+        if self._held > blocks:
+            self.target.give_back(self._held - blocks)
         kv.adopt(request, blocks)
         self.target.core.scheduler.adopt(request)
         self.target.wake()
@@ -154,7 +154,7 @@ class Migration:
         self._done(self, True)
 
     def _give_up(self) -> None:
-        self.target.core.kv.give_back(self._held)
-        self._held = 0
-        self.target.wake()
+        if self._held:
+            self.target.give_back(self._held)
+            self._held = 0
         self._done(self, False)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from heapq import heappush
 from math import sqrt
+from typing import NamedTuple
 
 from simulator.core import InputError, Request
 from simulator.cost.base import CostModel
@@ -108,6 +109,15 @@ class Instance:
         """
         self._claims.append(claim)
         self.wake()
+
+    def let_go(self, request: Request) -> None:
+        """Free the KV of a request that goes on elsewhere, between two iterations, when its blocks' order is known."""
+        stand_in = self.core.kv.leave_behind(request)
+        self.at_boundary(lambda: self.core.kv.release(stand_in))
+
+    def give_back(self, blocks: int) -> None:
+        """Free blocks, between two iterations, that were taken in a claim for content that did not come."""
+        self.at_boundary(lambda: self.core.kv.give_back(blocks))
 
     def wake(self) -> None:
         """Let the policy decide anew when the iteration in progress ends: something else than an arrival changed."""
@@ -224,8 +234,9 @@ class Instance:
                     known = now = yield
                     self._idle = False
                 continue
+            batch = decodes if requests else _IdleSlots(idle_context // idle)
             while True:
-                first, growth, limit = cost.decode_run(requests + idle, context + idle_context, decodes)
+                first, growth, limit = cost.decode_run(requests + idle, context + idle_context, batch)
                 if moved:
                     first, horizon = first + scheduler.host.ps(moved), 1
                 count = decodes.next_finish - decodes.iteration + 1
@@ -276,6 +287,12 @@ class Instance:
 
 
 _NOTHING = Extras()
+
+
+class _IdleSlots(NamedTuple):
+    """Slots that decode for nobody, as a cost model sees them when nobody else decodes: all of them equally long."""
+
+    longest: int
 
 
 def iterations_until(elapsed: int, first: int, growth: int) -> int:

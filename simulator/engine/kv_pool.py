@@ -59,6 +59,13 @@ class KVPool(ABC):
         """Let a request hold blocks that were taken before, with the KV of its ``computed`` tokens."""
         request.blocks = blocks
 
+    def leave_behind(self, request: Request) -> Request:
+        """Return a stand-in that holds what a request held here, which goes on elsewhere; release it in its place."""
+        stand_in = Request(request.index, request.arrival, request.prompt_tokens, request.output_tokens)
+        stand_in.computed, stand_in.blocks = request.computed, request.blocks
+        request.blocks = 0
+        return stand_in
+
     def check_integrity(self) -> None:
         """Assert that the pool of an idle instance is whole."""
         assert self.free == self.total, f"{self.total - self.free} KV blocks leaked"

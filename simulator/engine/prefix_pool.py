@@ -107,6 +107,13 @@ class PrefixPool(KVPool):
             self._alike[request] = None
         self._fill(held, request.computed // self.block_size)
 
+    def leave_behind(self, request: Request) -> Request:
+        """Return a stand-in that holds what a request held here; see ``KVPool``."""
+        stand_in = super().leave_behind(request)
+        self._held[stand_in] = self._held.pop(request)
+        self._alike.pop(request, None)
+        return stand_in
+
     def _hits(self, request: Request, held: Held) -> Iterator[tuple[Extent, int, int]]:
         """Yield the cached blocks of the longest prefix, as extent and range of blocks.
 
