@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     capability = _compute_capability()
     if isinstance(capability, str):
         return _fail(f"no GPU can be used: {capability}")
-    python, libraries = _torch()
+    python, libraries = torch_python()
     nvcc = _nvcc()
     build = options.build or Path(tempfile.gettempdir()) / f"tokenyard-microbench-{os.getuid()}"
     built = _built(nvcc, build, capability) if nvcc else None
@@ -100,9 +100,13 @@ def _built(nvcc: str, build: Path, capability: int) -> Path | None:
     return build.resolve() / "microbench" if _run(words) == 0 else None
 
 
-def _torch() -> tuple[str | None, list[str]]:
-    """Return a Python that has PyTorch, and the folders of the libraries that came with it (cuBLASLt, NCCL)."""
-    for python in dict.fromkeys((sys.executable, shutil.which("python3"), shutil.which("python"))):
+def torch_python() -> tuple[str | None, list[str]]:
+    """Return a Python that has PyTorch, and the folders of the libraries that came with it (cuBLASLt, NCCL).
+
+    The one that TORCH_PYTHON names comes first, then this one, then those on the PATH.
+    """
+    named = os.environ.get("TORCH_PYTHON")
+    for python in dict.fromkeys((named, sys.executable, shutil.which("python3"), shutil.which("python"))):
         if python:
             look = "import importlib.util as u, sys; s = u.find_spec('torch'); print(s.origin if s else '')"
             answer = subprocess.run([python, "-c", look], capture_output=True, text=True, check=False).stdout.strip()

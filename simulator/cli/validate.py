@@ -115,6 +115,7 @@ def points(
 def requests(
     folder: Annotated[Path, typer.Argument(help="A recorded run, or a folder of them.", show_default=False)],
     json: Json = False,
+    engine: Annotated[str, typer.Option(help="The engine profile to simulate with: its name, or its YAML.")] = "vllm",
     tolerance: Annotated[str, typer.Option(help="Largest error of a run's mean TTFT, TPOT or latency.")] = "3%",
     workers: Workers = None,
 ) -> None:
@@ -130,7 +131,7 @@ def requests(
 
     allowed = parse_tolerance(tolerance)
     with PointProgress("runs") as progress:
-        verdict = validate_requests(folder, workers=workers, progress=progress)
+        verdict = validate_requests(folder, engine=engine, workers=workers, progress=progress)
     if not json:
         print_runs(verdict)
     text, within = _verdict_on_runs(verdict["overall"], allowed, tolerance)

@@ -47,6 +47,8 @@ def main() -> int:
         return 1
     device = torch.device("cuda:0" if on_gpu else "cpu")
     torch.manual_seed(1)
+    if not on_gpu:
+        torch.set_num_threads(1)
     properties = torch.cuda.get_device_properties(device) if on_gpu else None
     nvml = Nvml(_bus_id(properties))
     machine = _machine(properties, nvml, options.quick)

@@ -1,5 +1,7 @@
 """Recorded runs of real engines, request by request, beside simulated ones."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from simulator.experiment.validation.predict import predict
 from simulator.experiment.validation.request_run import read_run, run_folders
 from simulator.experiment.validation.scores import compare, worst_mean
 from simulator.experiment.validation.workers import Listener, on_all
+from simulator.hardware.engine_profile import load_engine
 
 METRICS = ("ttft", "tpot", "e2el")
 _REPLICAS = (
@@ -17,15 +20,20 @@ _REPLICAS = (
 )
 
 
-def validate_requests(folder: Path, *, workers: int | None = 1, progress: Listener | None = None) -> dict[str, Any]:
+def validate_requests(
+    folder: Path, *, engine: str = "vllm", workers: int | None = 1, progress: Listener | None = None
+) -> dict[str, Any]:
     """Replay the recorded arrivals and lengths of every run in a folder and compare latencies.
+
+    ``engine``: the engine profile that the runs are simulated with, by name or as the path of its YAML.
 
     ``overall`` has ``points`` (runs), ``requests`` and ``worst_mean_error`` (the largest absolute error of a run's mean
     TTFT, TPOT or end-to-end latency, a fraction) with ``worst`` naming it, and ``worst_tail_error`` over p90 and p99.
     ``groups`` has a run's ``errors`` (signed), ``measured_ms`` and ``predicted_ms``, each by metric and statistic.
     ``not_covered`` has runs that cannot be simulated, with the reason, ``assumptions`` what was taken for granted.
     """
-    runs = on_all(compare_run, run_folders(folder), workers=workers, progress=progress)
+    load_engine(engine)  # an unknown name should not look like a run that cannot be simulated
+    runs = on_all(partial(compare_run, engine=engine), run_folders(folder), workers=workers, progress=progress)
     groups = [run for run in runs if "reason" not in run]
     return {
         "overall": worst_mean(groups) | {"not_covered": len(runs) - len(groups)},
@@ -35,7 +43,7 @@ def validate_requests(folder: Path, *, workers: int | None = 1, progress: Listen
     }
 
 
-def compare_run(folder: Path) -> dict[str, Any]:
+def compare_run(folder: Path, engine: str = "vllm") -> dict[str, Any]:
     """Return one run's line of ``groups``; with ``reason`` instead of figures where it cannot be simulated.
 
     InputError for a file that cannot be read.
@@ -45,7 +53,7 @@ def compare_run(folder: Path) -> dict[str, Any]:
     except NotCovered as problem:
         return {"run": folder.name, "reason": problem.message}
     try:
-        prediction = predict(run.setup, run.workload)
+        prediction = predict(replace(run.setup, engine=engine), run.workload)
     except InputError as problem:
         return {"run": folder.name, "reason": problem.message}
     return {

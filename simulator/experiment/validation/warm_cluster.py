@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 
 from simulator.cluster.cluster import Cluster, Server
+from simulator.cluster.front import Front
 from simulator.cluster.router import Router
 from simulator.cluster.source import ClosedLoop, requests_of
 from simulator.engine.ledger import Int, Ledger
@@ -19,7 +20,13 @@ class WarmCluster(Cluster):
     """
 
     def __init__(
-        self, servers: Sequence[Server], router: Router, workload: Workload, rng: np.random.Generator, *, warmups: int
+        self,
+        servers: Sequence[Server],
+        router: Router | Front,
+        workload: Workload,
+        rng: np.random.Generator,
+        *,
+        warmups: int,
     ) -> None:
         assert workload.closed_loop is not None or not warmups, "only a closed loop can be warmed up"
         super().__init__(servers, router, workload.take(np.arange(warmups)) if warmups else workload, rng)

@@ -1,6 +1,7 @@
 """Recorded runs: one that the simulator recorded itself is found again, clocks and all; gaps in the data are said."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from simulator.core import InputError
+from simulator.core.data import data_dir
 from simulator.experiment.validation.predict import predict
 from simulator.experiment.validation.request_run import read_run
 from simulator.experiment.validation.requests import validate_requests
@@ -80,6 +82,16 @@ def test_other_settings_show_as_signed_errors(recorded):
     (run,) = verdict["groups"]
     assert run["errors"]["ttft"]["mean"] > 0.1 > 0 > run["errors"]["tpot"]["mean"]
     assert verdict["overall"]["worst"]["run"] == "own"
+
+
+def test_runs_are_simulated_with_the_engine_that_is_named(recorded, tmp_path):
+    calibrated = tmp_path / "mine.yaml"
+    shipped = data_dir("hardware_profiles") / "engines" / "vllm.yaml"
+    calibrated.write_text(re.sub(r"iteration: \S+", "iteration: 50ms", shipped.read_text()))
+    errors = validate_requests(recorded, engine=str(calibrated))["groups"][0]["errors"]
+    assert errors["tpot"]["mean"] > 1
+    with pytest.raises(InputError, match="unknown engine"):
+        validate_requests(recorded, engine="vlm")
 
 
 def test_a_folder_of_runs_is_compared_run_by_run(recorded):
