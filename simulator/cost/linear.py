@@ -14,7 +14,8 @@ Float = NDArray[np.float64]
 # Libraries whose fp8 products were timed together with the search for their input's scale.
 _TIMED_WITH_SCALING = ("trtllm-",)
 _ACTIVATION_BYTES = {"fp8": 1.0, "fp8_block": 1.0, "int8": 1.0}
-_COMPUTE_GAIN = {"fp8": 2.0, "fp8_block": 2.0, "int8": 2.0}  # over 16 bit on the same tensor cores
+_UNITS = {"fp8": "fp8", "fp8_block": "fp8", "int8": "int8"}  # what multiplies activations of this type
+_USUAL_GAIN = 2.0  # of 8 over 16 bit on the same tensor cores
 
 
 class LinearTimes:
@@ -39,7 +40,8 @@ class LinearTimes:
         tables = self._profile.tables
         found = None if self._library is None else _find(tables, self._library, linear.dtype)
         if found is None:
-            self.notes[f"linear {linear.name} {linear.dtype}"] = "roofline"
+            only = "" if self._gain(linear.dtype) else f" ({linear.dtype} weights, 16-bit products)"
+            self.notes[f"linear {linear.name} {linear.dtype}"] = f"roofline{only}"
             return self._roofline(linear, tokens)
         self.most_tokens = float(found.axes[2].knots[-1])
         seconds = _read(found, linear, tokens) - self._quantizing(linear, tokens)
@@ -66,14 +68,27 @@ class LinearTimes:
         return np.zeros_like(tokens) if grid is None else np.nan_to_num(grid.at(float(linear.inputs), tokens))
 
     def _roofline(self, linear: Linear, tokens: Float) -> Float:
-        """The type's own roofline, else the 16-bit one with the bytes of the format and its gain on tensor cores."""
-        each = _ACTIVATION_BYTES.get(linear.dtype, 2.0)
+        """The type's own roofline, else the 16-bit one with the bytes of the format and its gain on tensor cores.
+
+        A GPU without units for the type multiplies in 16 bit: then only the weights are smaller.
+        """
+        gain = self._gain(linear.dtype)
+        each = _ACTIVATION_BYTES.get(linear.dtype, 2.0) if gain else 2.0
         moved = each * tokens * linear.inputs + 2.0 * tokens * linear.outputs + linear.weight_bytes
         flops = 2.0 * tokens * linear.inputs * linear.outputs
         own = self._profile.roofline(linear.dtype)
         if own is not None:
             return own.table(flops, moved)
-        return self._profile.gemm.table(flops / _COMPUTE_GAIN.get(linear.dtype, 1.0), moved)
+        return self._profile.gemm.table(flops / (gain or 1.0), moved)
+
+    def _gain(self, dtype: str) -> float:
+        """Return how many times as fast as in 16 bit a type is multiplied; 0 on a GPU that has no units for it."""
+        units, peak = _UNITS.get(dtype), self._profile.peak
+        if units is None:
+            return 1.0
+        if not peak:
+            return _USUAL_GAIN
+        return peak[units] / peak["bfloat16"] if units in peak and "bfloat16" in peak else 0.0
 
 
 def _find(tables: Tables, library: str, dtype: str) -> Grid | None:

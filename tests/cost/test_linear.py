@@ -75,6 +75,17 @@ def test_a_type_without_a_table_has_its_own_roofline_or_the_16_bit_one_at_its_ga
     assert own.notes == {"linear square fp8": "roofline"}
 
 
+def test_a_gpu_without_units_for_a_type_multiplies_in_16_bit():
+    square, flops = Linear("square", 1024, 1024, "fp8"), 2 * 64 * 1024**2
+    old = LinearTimes(gpu(peak={"bfloat16": "300TFLOP/s", "int8": "600TFLOP/s"}), None)
+    wide = 2 * 64 * 1024 * 2 + square.weight_bytes
+    assert seconds(old, square, 64) == pytest.approx([paper_roofline(flops, wide)])
+    assert old.notes == {"linear square fp8": "roofline (fp8 weights, 16-bit products)"}
+    new = LinearTimes(gpu(peak={"bfloat16": "300TFLOP/s", "fp8": "450TFLOP/s"}), None)
+    narrow = 64 * 1024 * 3 + square.weight_bytes
+    assert seconds(new, square, 64) == pytest.approx([paper_roofline(flops / 1.5, narrow)])
+
+
 def test_holes_have_the_roofline_and_the_notes_say_so():
     holed = gemm(lambda n, k, m: np.where((m == 4096) & (n == 65_536), np.nan, product(n, k, m)))
     times = LinearTimes(gpu([holed]), LIBRARY)
