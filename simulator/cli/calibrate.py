@@ -4,6 +4,7 @@ import typer
 
 from simulator.cli.calibrate_engine import engine
 from simulator.cli.calibrate_gpu import gpu
+from simulator.cli.calibrate_power import power
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -18,3 +19,4 @@ def _group() -> None:
 
 app.command("gpu")(gpu)
 app.command("engine")(engine)
+app.command("power")(power)

@@ -25,7 +25,8 @@ _UNITS: dict[str, dict[str, float]] = {
 }
 _EXAMPLE = {"duration": "500ms", "size": "80GiB", "bandwidth": "900GB/s", "compute": "989TFLOP/s", "rate": "5/s",
             "power": "700W", "price": "2.5USD/h"}  # fmt: skip
-_BASE = {"duration": "s", "size": "B", "bandwidth": "B/s", "compute": "FLOP/s", "rate": "/s", "power": "W", "price": "USD/h"}
+_BASE = {"duration": "s", "size": "B", "bandwidth": "B/s", "compute": "FLOP/s", "rate": "/s", "power": "W",
+         "price": "USD/h"}  # fmt: skip
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 
 

@@ -93,11 +93,38 @@ class Links(Section):
     infiniband: Link | None = None
 
 
+class PowerCurve(Section):
+    """Power of a GPU that iterates: ``base + slope * sqrt(u)``.
+
+    u is the share of the bf16 ``peak`` that the matrix products achieve. ``error`` is the mean relative error on models
+    that the fit had not seen, over ``samples`` measurements.
+    """
+
+    base: Power
+    slope: Power
+    error: Annotated[float, Field(ge=0)]
+    samples: Annotated[int, Field(ge=1)]
+
+
 class Draw(Section):
-    """Power of one GPU: the limit it is sold with, and what it draws when idle, where that was measured."""
+    """Power of one GPU: the limit it is sold with, what it draws when idle and when it iterates, where measured."""
 
     tdp: Power
     idle: Power | None = None
+    curve: PowerCurve | None = None
+
+    def iterating(self, utilization: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return watts at shares of the peak FLOP/s: the curve up to the limit, the limit where there is no curve."""
+        if self.curve is None:
+            return np.full(np.shape(utilization), self.tdp)
+        return np.minimum(self.curve.base + self.curve.slope * np.sqrt(utilization), self.tdp)
+
+    @property
+    def waiting(self) -> float:
+        """Watts between iterations: as measured idle, else an upper bound, the curve's base or the limit."""
+        if self.idle is not None:
+            return self.idle
+        return self.tdp if self.curve is None else self.curve.base
 
 
 class Price(Section):

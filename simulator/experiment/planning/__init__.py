@@ -1,0 +1,1 @@
+"""Capacity planning: the smallest or cheapest cluster that serves a load within its objectives."""
