@@ -1,7 +1,7 @@
 """One serving instance on SimPy: sleeps through runs of iterations, wakes for what changes them."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from heapq import heappush
 from math import sqrt
 from typing import NamedTuple
@@ -69,10 +69,32 @@ class Instance:
         self._claims: list[Callable[[], bool]] = []  # after it
         self._woken = False  # by ``wake`` since the last decision
         self._cut_to = 0  # iterations of a run that was cut
-        core.scheduler.estimates = Estimates(self.cost, core.decodes)
+        self._alarm = Alarm(clock, lambda now: None)
+        self._begin()
+
+    def _begin(self) -> Callable[[int], None]:
+        """Return what the alarm wakes: a new process that serves with the present engine and cost model."""
+        self.core.scheduler.estimates = Estimates(self.cost, self.core.decodes)
         serving = self._serve()
-        self._alarm = Alarm(clock, serving.send)
         next(serving)
+        return serving.send
+
+    def go_on(self, core: EngineCore, cost: CostModel) -> None:
+        """Serve on with another engine, or the same at another speed; to be called in an errand.
+
+        The requests and KV of the engine before are lost, and so is what was to be done ``when_room``; the caller knows
+        of them. A new engine writes to the same ledger.
+        """
+        before = self.core
+        self.core, self.cost = core, SharedReads(cost, core.kv) if core.shared_once else cost
+        if core is not before:
+            core.decodes.iteration, core.decodes.stalls = before.decodes.iteration, before.decodes.stalls
+            core.unheard = [] if self.admission_lag else None
+            self._coming.clear()
+            self._claims.clear()
+            self._tell_queue(0)
+        self._begin()
+        self.wake()
 
     def submit(self, request: Request) -> None:
         """Take in a request now; one that can never be served fails at once, with the reason."""
@@ -112,12 +134,17 @@ class Instance:
 
     def let_go(self, request: Request) -> None:
         """Free the KV of a request that goes on elsewhere, between two iterations, when its blocks' order is known."""
-        stand_in = self.core.kv.leave_behind(request)
-        self.at_boundary(lambda: self.core.kv.release(stand_in))
+        if self._idle and not (self.core.scheduler.queue or self._claims or self._errands):
+            self.core.kv.release(request)  # nobody waits for it, so there is nothing to decide
+            return
+        kv = self.core.kv
+        stand_in = kv.leave_behind(request)
+        self.at_boundary(lambda: kv.release(stand_in))
 
     def give_back(self, blocks: int) -> None:
         """Free blocks, between two iterations, that were taken in a claim for content that did not come."""
-        self.at_boundary(lambda: self.core.kv.give_back(blocks))
+        kv = self.core.kv
+        self.at_boundary(lambda: kv.give_back(blocks))
 
     def wake(self) -> None:
         """Let the policy decide anew when the iteration in progress ends: something else than an arrival changed."""
@@ -128,6 +155,32 @@ class Instance:
         elif self._idle:
             self._idle = False
             self._alarm.set(self.clock.time, BEGIN)
+
+    def blocks_used(self) -> int:
+        """Return the KV blocks in use in the iteration in progress, however many more the clock sleeps through."""
+        core, run = self.core, self._run or self._held
+        used = core.kv.used
+        if run is not None:
+            start, first, growth, count, paid = run
+            current = min(iterations_until(self.clock.time - start, first, growth), count)
+            if current > paid:
+                used += core.decodes.blocks_needed(core.decodes.iteration + paid, current - paid)
+        return used
+
+    def iterations_at_most(self) -> int:
+        """Return a bound on how many iterations of the run in progress have begun, which costs less than their number.
+
+        No run: 0.
+        """
+        if (run := self._run or self._held) is None:
+            return 0
+        start, first, growth, count, _ = run
+        return count if growth < 0 else (self.clock.time - start) // first + 1
+
+    @property
+    def coming(self) -> Collection[Request]:
+        """Requests that were sent here and of which the policy has not heard yet."""
+        return [request for _, request in self._coming] if self._coming else ()
 
     def _tell_queue(self, waiting: int) -> None:
         if self.on_queue is not None and waiting != self._told:
@@ -163,6 +216,8 @@ class Instance:
             scheduler.now = now
             while errands:
                 errands.pop(0)()
+                if core is not self.core or cost is not self.cost:
+                    yield  # another process goes on from here (``go_on``), this one is not woken again
             while coming and coming[0][0] <= (known if lag else now):
                 scheduler.add(coming.popleft()[1])
             chunks, horizon, arrivals_matter, outlives_finishes, until, extras = scheduler.plan()

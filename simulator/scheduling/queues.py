@@ -1,7 +1,7 @@
 """Waiting queues: in order of arrival, or by a key."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
@@ -12,6 +12,8 @@ class WaitingQueue(Protocol):
     """Requests waiting to run; ``push_front`` is for those that come back after a preemption."""
 
     def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Request]: ...
 
     def push(self, request: Request, /) -> None:
         """Add a request that arrived."""
@@ -50,6 +52,10 @@ class KeyQueue:
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    def __iter__(self) -> Iterator[Request]:
+        """Yield the requests, the next one first and the others in any order."""
+        return (entry[3] for entry in self._heap)
 
     def push(self, request: Request) -> None:
         """Add a request by its key."""

@@ -8,7 +8,8 @@ from typing import Literal
 
 from simulator.core import InputError, Request
 from simulator.engine.scheduler import FOREVER, Chunk, Plan, Scheduler
-from simulator.scheduling.preemption import discard, pause
+from simulator.scheduling.adoption import take_in
+from simulator.scheduling.preemption import pause
 from simulator.scheduling.queues import ArrivalQueue, KeyQueue, WaitingQueue
 from simulator.scheduling.registry import scheduler
 
@@ -64,7 +65,7 @@ class VLLM(Scheduler):
         if self._skipped:
             self._rejoin()
         if self.adopted:
-            self._take_in()
+            take_in(self, self.adopted, self.running, self.queue, self.max_num_seqs)
         blocks = decodes.blocks_next()
         if partial is None:
             if blocks > kv.free:
@@ -173,21 +174,6 @@ class VLLM(Scheduler):
         """Take a decoding request out, which leaves with its KV, and forget it."""
         pause(self, request)
         del self.running[request]
-
-    def _take_in(self) -> None:
-        """Let adopted requests decode as slots allow; one that has no room to grow and is alone is computed again."""
-        kv, adopted, running = self.kv, self.adopted, self.running
-        while adopted and len(running) < self.max_num_seqs:
-            request = adopted[0]
-            if kv.blocks_for(request.computed + 1) - request.blocks <= kv.free - self.decodes.blocks_next():
-                self.decodes.add(request)
-                running[request] = None
-            elif running:
-                break
-            else:
-                discard(self, request)
-                self.queue.push_front(request)
-            adopted.popleft()
 
     def _rejoin(self) -> None:
         for request in self._skipped:

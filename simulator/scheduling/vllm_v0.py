@@ -1,10 +1,11 @@
 """vLLM as its paper describes it (V0): prompts go first and alone; memory is taken back from the last to come."""
 
+from collections import deque
 from typing import Literal
 
 from simulator.core import InputError, Request
 from simulator.engine.scheduler import FOREVER, Chunk, Extras, Plan, Scheduler
-from simulator.scheduling.preemption import discard, swap_out
+from simulator.scheduling.preemption import discard, pause, swap_out
 from simulator.scheduling.queues import ArrivalQueue
 from simulator.scheduling.registry import scheduler
 
@@ -24,6 +25,7 @@ class VLLMV0(Scheduler):
     """
 
     source = "Kwon et al., Efficient Memory Management for LLM Serving with PagedAttention, SOSP 2023, 4.3 and 4.5"
+    adopts = True
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class VLLMV0(Scheduler):
         self.queue: ArrivalQueue = ArrivalQueue()
         self.running: dict[Request, None] = {}  # by arrival
         self._swapped: list[Request] = []  # by arrival
+        self.adopted: deque[Request] = deque()
 
     def add(self, request: Request) -> None:
         """Queue a request."""
@@ -58,7 +61,9 @@ class VLLMV0(Scheduler):
 
     def plan(self) -> Plan:
         """Run prompts that fit, alone; else let everyone decode that memory is enough for."""
-        if self.queue and not self._swapped and (chunks := self._prompts()):
+        if self.adopted:
+            self._take_in()
+        if self.queue and not (self._swapped or self.adopted) and (chunks := self._prompts()):
             more = bool(self.queue)
             return Plan(chunks, 1 if more else FOREVER, True, not more, extras=_ALONE)
         kv, decodes = self.kv, self.decodes
@@ -70,10 +75,39 @@ class VLLMV0(Scheduler):
         kv.take(decodes.blocks_next())
         if moved:
             return Plan(extras=Extras(moved=moved))
-        # A swapped request waits for memory, and only a finish frees any.
-        if self._swapped:
+        if self.adopted and self.preempted:
+            return Plan()  # whose memory may be enough for one that was adopted
+        # A swapped or adopted request waits for memory (or a slot), and only a finish frees any.
+        if self._swapped or self.adopted:
             return Plan(horizon=FOREVER, arrivals_matter=False)
         return _BLOCKED if self.queue else _STEADY
+
+    def adopt(self, request: Request) -> None:
+        """Take in a request that decodes and holds its KV blocks here already; it goes before all that wait."""
+        self.adopted.append(request)
+
+    def withdraw(self, request: Request) -> None:
+        """Take a decoding request out, which leaves with its KV, and forget it."""
+        pause(self, request)
+        del self.running[request]
+
+    def _take_in(self) -> None:
+        """Let adopted requests decode as slots allow; one that has no room to grow and is alone is computed again."""
+        kv, running, came = self.kv, self.running, False
+        while self.adopted and len(running) < self.max_num_seqs:
+            request = self.adopted[0]
+            if kv.blocks_for(request.computed + 1) - request.blocks <= kv.free - self.decodes.blocks_next():
+                self.decodes.add(request)
+                running[request] = None
+                came = True
+            elif running:
+                break
+            else:
+                discard(self, request)
+                self.queue.push_front(request)
+            self.adopted.popleft()
+        if came:
+            self.running = dict.fromkeys(sorted(running, key=lambda request: (request.arrival, request.index)))
 
     def _prompts(self) -> list[Chunk]:
         """Admit waiting requests in order of arrival until one finds no room; return their prompts."""
@@ -103,15 +137,14 @@ class VLLMV0(Scheduler):
         kv, decodes, moved = self.kv, self.decodes, 0
         while decodes.blocks_next() > kv.free:
             victim, _ = self.running.popitem()
-            if self.swaps and victim.finished_at < 0 and self._fits_host(victim):
+            if victim in decodes:
+                pause(self, victim)
+            if self.swaps and victim.finished_at < 0 and self.host.can_take(victim):
                 moved += swap_out(self, victim)
                 self._swapped.insert(0, victim)
             elif discard(self, victim):
                 self.queue.push_front(victim)
         return moved
-
-    def _fits_host(self, request: Request) -> bool:
-        return self.kv.blocks_for(request.prompt_tokens + request.output_tokens) <= self.host.free
 
     def _swap_in(self) -> int:
         """Let swapped requests go on, by arrival, as far as there is room; return the KV tokens moved."""

@@ -1,5 +1,6 @@
 """A policy under observation: checks the KV pool whenever the policy has decided."""
 
+from collections.abc import Callable
 from typing import Any
 
 from simulator.core import Request
@@ -19,10 +20,19 @@ def watched(name: str, params: dict[str, Any]) -> Scheduler:
             super().__init__(**params)
             self.present: dict[Request, None] = {}
             self.plans = 0
+            self.away: Callable[[], int] = lambda: 0  # blocks here of requests that are on their way to or from others
 
         def add(self, request: Request) -> None:
             self.present[request] = None
             super().add(request)
+
+        def adopt(self, request: Request) -> None:
+            self.present[request] = None
+            super().adopt(request)
+
+        def withdraw(self, request: Request) -> None:
+            del self.present[request]
+            super().withdraw(request)
 
         def finished(self, request: Request) -> None:
             del self.present[request]
@@ -39,6 +49,7 @@ def watched(name: str, params: dict[str, Any]) -> Scheduler:
                 kv.blocks_for(request.offset + decodes.iteration - 1 + ahead) if request in decodes else request.blocks
                 for request in self.present
             )
+            held += self.away()
             if isinstance(kv, CountingPool):
                 assert kv.used == held, "the pool's count is the sum of what requests hold"
             else:

@@ -80,6 +80,7 @@ class InstanceSetup:
     chunked: bool = True
     host_tokens: int = 0  # room for swapped KV
     preemption: str = "recompute"
+    shared_once: bool = False
 
     def pool(self, by_content: bool) -> KVPool:
         if self.caching and by_content:
@@ -119,7 +120,9 @@ class InstanceSetup:
         """Return a new server, its policy watched."""
         kv = self.pool(by_content)
         host = HostMemory(kv, self.host_tokens // self.block_size, ps_per_token=ITERATION_PS // 50)
-        core = EngineCore(kv, self.policy_object(), Ledger(), self.max_model_len, host=host)
+        core = EngineCore(
+            kv, self.policy_object(), Ledger(), self.max_model_len, host=host, shared_once=self.shared_once
+        )
         name, arguments = self.cost
         return Server(core, COSTS[name](*arguments), self.admission_lag, self.intake_ps)
 
