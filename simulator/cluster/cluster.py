@@ -17,19 +17,22 @@ from simulator.cost.base import CostModel
 from simulator.engine.clock import ARRIVE, Alarm, Clock
 from simulator.engine.core import EngineCore
 from simulator.engine.instance import Instance
+from simulator.engine.ledger import Ledger
 from simulator.workload.table import Workload
 
 
 class Server(NamedTuple):
     """An engine and what its iterations cost: everything of an instance but the clock.
 
-    ``admission_lag`` and ``intake_ps`` are an ``Instance``'s.
+    ``admission_lag`` and ``intake_ps`` are an ``Instance``'s. ``fresh`` returns a new engine of the same kind that
+    writes to a ledger, for when this one crashes or is turned off; None: it never does.
     """
 
     core: EngineCore
     cost: CostModel
     admission_lag: int = 0
     intake_ps: int = 0
+    fresh: Callable[[Ledger], EngineCore] | None = None
 
 
 class Cluster:
@@ -56,6 +59,7 @@ class Cluster:
         self.network = Network(self.clock)
         self.moves: list[Move] = []
         self.rng = rng
+        self.servers = servers
         self._total = len(workload)
         self.front = router if isinstance(router, Front) else RouterFront(router)
         self.instances = [
@@ -100,6 +104,11 @@ class Cluster:
     def events(self) -> int:
         """SimPy events so far."""
         return self.clock.events
+
+    @property
+    def done(self) -> bool:
+        """Whether every request of the workload has ended."""
+        return self.ended == self._total
 
     def every(self, period_ps: int, action: Callable[[int], None]) -> None:
         """Call an action with the time (ps) every ``period_ps``, as long as any request comes or has to end."""

@@ -44,6 +44,7 @@ class RouterFront(Front):
         """Begin with all instances idle."""
         super().start(cluster)
         self.router.start(len(cluster.instances), cluster.rng)
+        self.router.watch(cluster.instances)
         if self.router.wants_queues:
             for instance in cluster.instances:
                 instance.on_queue = self._queued

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import ceil, inf
 
 from simulator.core import InputError
 from simulator.core.units import PS_PER_S
@@ -35,28 +37,32 @@ class Transfer:
     started: int
     left: float = field(init=False)
     rate: float = field(init=False, default=0.0)
+    since: int = field(init=False, default=0)  # ps, when ``left`` was right
+    ends: int = field(init=False, default=-1)  # ps, when it arrives at this rate; -1 before its first byte left
 
     def __post_init__(self) -> None:
         self.left = self.size
 
 
 class Network:
-    """Carries transfers; whenever one begins or ends, all get their new max-min fair rates.
+    """Carries transfers; whenever one begins or ends, those that share links with it get their new max-min fair rates.
 
     Fair in the usual sense (progressive filling): all rates grow alike until a link is full, its transfers keep theirs,
-    the others grow on.
+    the others grow on. ``Link.carried`` counts what arrived.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._active: dict[Transfer, None] = {}
-        self._since = 0  # ps, when ``left`` of all was right
+        self._on: dict[Link, dict[Transfer, None]] = {}
+        self._arrivals: list[tuple[int, int, Transfer]] = []  # a heap; an entry whose time is not ``ends`` is void
+        self._number = 0
+        self.active = 0  # transfers on their way
         self._alarm = Alarm(clock, self._arrive)
 
     def send(self, path: Sequence[Link], size: float, done: Callable[[Transfer], None]) -> Transfer:
         """Let bytes travel a path from now on (after its latencies); return the transfer, which ``cancel`` takes."""
         # A link without limit never slows anything down.
-        finite = tuple(link for link in path if link.bandwidth != float("inf"))
+        finite = tuple(link for link in path if link.bandwidth != inf)
         transfer = Transfer(finite, size, done, self._clock.time)
         latency = sum(link.latency for link in path)
         if latency:
@@ -68,54 +74,78 @@ class Network:
     def cancel(self, transfer: Transfer) -> None:
         """Stop a transfer; ``done`` will not be called."""
         transfer.left = -1.0
-        if transfer in self._active:
-            self._advance()
-            del self._active[transfer]
-            self._share()
-
-    @property
-    def active(self) -> int:
-        """How many transfers are on their way."""
-        return len(self._active)
+        if transfer.ends >= 0:
+            self._leave(transfer)
+            self._share(transfer.path)
+            self._wake()
 
     def _begin(self, transfer: Transfer) -> None:
         if transfer.left < 0:
             return  # cancelled before its first byte left
-        self._advance()
-        self._active[transfer] = None
-        self._share()
+        transfer.since = self._clock.time
+        self.active += 1
+        for link in transfer.path:
+            self._on.setdefault(link, {})[transfer] = None
+        if all(len(self._on[link]) == 1 for link in transfer.path):
+            self._expect(transfer, min((link.bandwidth for link in transfer.path), default=inf))
+        else:
+            self._share(transfer.path)
+        self._wake()
+
+    def _leave(self, transfer: Transfer) -> None:
+        transfer.ends = -1
+        self.active -= 1
+        for link in transfer.path:
+            del self._on[link][transfer]
 
     def _arrive(self, now: int) -> None:
-        self._advance()
-        # What is left of a byte is rounding: times are whole picoseconds.
-        arrived = [transfer for transfer in self._active if transfer.left <= transfer.rate / PS_PER_S]
+        arrived = []
+        while self._arrivals and self._arrivals[0][0] <= now:
+            ends, _, transfer = heappop(self._arrivals)
+            if transfer.ends == ends:
+                self._leave(transfer)
+                arrived.append(transfer)
         for transfer in arrived:
-            del self._active[transfer]
             for link in transfer.path:
                 link.carried += transfer.size
-        self._share()
+            if any(self._on[link] for link in transfer.path):
+                self._share(transfer.path)
+        self._wake()
         for transfer in arrived:
             transfer.done(transfer)
 
-    def _advance(self) -> None:
-        """Count what all transfers carried since their rates were set."""
-        now = self._clock.time
-        elapsed = (now - self._since) / PS_PER_S
-        self._since = now
-        if elapsed:
-            for transfer in self._active:
-                transfer.left -= transfer.rate * elapsed
+    def _share(self, links: Sequence[Link]) -> None:
+        """Set the rates of all that share a link with these, directly or through others."""
+        on = self._on
+        found: dict[Transfer, None] = {}
+        reached = dict.fromkeys(links)
+        ahead = list(reached)
+        while ahead:
+            for transfer in on.get(ahead.pop(), ()):
+                if transfer not in found:
+                    found[transfer] = None
+                    ahead += [link for link in transfer.path if link not in reached]
+                    reached.update(dict.fromkeys(transfer.path))
+        for transfer, rate in max_min_rates(found).items():
+            self._expect(transfer, rate)
 
-    def _share(self) -> None:
-        """Set max-min fair rates, and the alarm for the next arrival."""
-        if not self._active:
+    def _expect(self, transfer: Transfer, rate: float) -> None:
+        """Go on with a transfer at a rate, and note when it arrives."""
+        now = self._clock.time
+        if rate == transfer.rate and transfer.ends >= 0:
             return
-        for transfer, rate in max_min_rates(self._active).items():
-            transfer.rate = rate
-        soonest = min(
-            0 if transfer.rate == float("inf") else max(transfer.left, 0.0) / transfer.rate for transfer in self._active
-        )
-        self._alarm.set(self._clock.time + -int(-soonest * PS_PER_S // 1), ARRIVE)
+        transfer.left = max(transfer.left - transfer.rate * ((now - transfer.since) / PS_PER_S), 0.0)
+        transfer.rate, transfer.since = rate, now
+        transfer.ends = now + (0 if rate == inf else ceil(transfer.left / rate * PS_PER_S))
+        self._number += 1
+        heappush(self._arrivals, (transfer.ends, self._number, transfer))
+
+    def _wake(self) -> None:
+        arrivals = self._arrivals
+        while arrivals and arrivals[0][2].ends != arrivals[0][0]:
+            heappop(arrivals)
+        if arrivals:
+            self._alarm.set(max(arrivals[0][0], self._clock.time), ARRIVE)
 
 
 def max_min_rates(transfers: Iterable[Transfer]) -> dict[Transfer, float]:
@@ -123,7 +153,7 @@ def max_min_rates(transfers: Iterable[Transfer]) -> dict[Transfer, float]:
 
     Progressive filling: the link that offers the smallest share to those still growing sets theirs, and so on.
     """
-    rates = dict.fromkeys(transfers, float("inf"))
+    rates = dict.fromkeys(transfers, inf)
     growing: dict[Link, dict[Transfer, None]] = {}
     for transfer in rates:
         for link in transfer.path:

@@ -38,10 +38,10 @@ class Copying:
 
 
 class Migration:
-    """One request on its way from ``source`` to ``target``; ``done`` hears at its end whether it moved.
+    """One request on its way from ``source`` to ``target``, where it holds ``held`` blocks so far.
 
-    It is given up, and its blocks at the target are freed, when the request finishes or is preempted on the way, or
-    when the target has no room for the next stage.
+    ``done`` hears at its end whether it moved. It is given up, and its blocks at the target are freed, when the request
+    finishes or is preempted on the way, or when the target has no room for the next stage.
     """
 
     def __init__(
@@ -60,9 +60,10 @@ class Migration:
         self._started = self._stopped = -1
         self._preemptions = request.preemptions
         self._copied = 0  # tokens whose KV is at the target
-        self._held = 0  # blocks taken there
+        self.held = 0  # blocks taken there for what comes
         self._stage = 0
         self._last = False
+        self._over = False
         self._transfer: Transfer | None = None
         source.at_boundary(self._look)
 
@@ -71,8 +72,20 @@ class Migration:
         """Whether the request left its batch already."""
         return self._stopped >= 0
 
+    def cancel(self) -> None:
+        """Give up now, unless it ended before: an end of it is lost, or the request is to stay.
+
+        One that has left its batch (``stopped``) is with nobody then: what becomes of it is the caller's to say.
+        """
+        if not self._over:
+            if self._transfer is not None:
+                self.cluster.network.cancel(self._transfer)
+            self._give_up()
+
     def _look(self) -> None:
         """See, between two iterations of the source, how much is left to copy; ask the target for room."""
+        if self._over:
+            return
         tokens = self._tokens()
         if tokens is None:
             self._give_up()
@@ -81,18 +94,20 @@ class Migration:
         size = self.source.core.kv.block_size
         self._last = tokens - self._copied <= self.copying.last_blocks * size or self._stage > self.copying.stages
         # Room for the token in the making and one more block: it grows until the last stage begins.
-        blocks = self.target.core.kv.blocks_for(tokens + size) - self._held
+        blocks = self.target.core.kv.blocks_for(tokens + size) - self.held
         self.target.when_room(lambda: self._claim(blocks, tokens))
 
     def _claim(self, blocks: int, tokens: int) -> bool:
         """Take blocks at the target; copy a stage, or stop the request for the last one."""
+        if self._over:
+            return True
         kv = self.target.core.kv
         if blocks > kv.free:
             self._give_up()
             return True
         if blocks > 0:
             kv.take(blocks)
-            self._held += blocks
+            self.held += blocks
         if self._last:
             self.source.at_boundary(self._stop)
         else:
@@ -102,10 +117,12 @@ class Migration:
 
     def _stop(self) -> None:
         """Take the request out of its batch and copy the rest."""
+        if self._over:
+            return
         tokens = self._tokens()
         if tokens is None:
             self._give_up()
-        elif self.target.core.kv.blocks_for(tokens) > self._held:
+        elif self.target.core.kv.blocks_for(tokens) > self.held:
             self._look()  # it grew by more than was foreseen while the source was busy
         else:
             self.source.core.scheduler.withdraw(self.request)
@@ -129,6 +146,7 @@ class Migration:
         self._transfer = self.cluster.network.send(path, size, self._copied_stage)
 
     def _copied_stage(self, transfer: Transfer) -> None:
+        self._transfer = None
         if self.stopped:
             self._commit()
         else:
@@ -141,8 +159,8 @@ class Migration:
         request.instance = self.target.index
         kv = self.target.core.kv
         blocks = kv.blocks_for(request.computed)
-        if self._held > blocks:
-            self.target.give_back(self._held - blocks)
+        if self.held > blocks:
+            self.target.give_back(self.held - blocks)
         kv.adopt(request, blocks)
         self.target.core.scheduler.adopt(request)
         self.target.wake()
@@ -151,10 +169,12 @@ class Migration:
         self.cluster.moves.append(
             Move("migration", request.index, *indices, self._asked, self._started, now, size, now - self._stopped)
         )
+        self._over = True
         self._done(self, True)
 
     def _give_up(self) -> None:
-        if self._held:
-            self.target.give_back(self._held)
-            self._held = 0
+        self._over = True
+        if self.held:
+            self.target.give_back(self.held)
+            self.held = 0
         self._done(self, False)

@@ -1,5 +1,6 @@
-"""Routers by name."""
+"""Routers and autoscalers by name."""
 
+from simulator.cluster.autoscaling import Autoscaler
 from simulator.cluster.router import Router
 from simulator.core.registry import Registry
 
@@ -10,3 +11,11 @@ ROUTERS: Registry[Router] = Registry(
     group="tokenyard.routers",
 )
 router = ROUTERS.register
+
+AUTOSCALERS: Registry[Autoscaler] = Registry(
+    "autoscaler",
+    Autoscaler,  # type: ignore[type-abstract]
+    package="simulator.cluster.autoscalers",
+    group="tokenyard.autoscalers",
+)
+autoscaler = AUTOSCALERS.register

@@ -1,11 +1,13 @@
 """What a router is: it hears of what was sent and what ended, and picks an instance for each request."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
 
 from simulator.core import Request
+from simulator.engine.instance import Instance
 
 
 class Router(ABC):
@@ -35,13 +37,30 @@ class Router(ABC):
     def queued(self, index: int, waiting: int) -> None:  # noqa: B027
         """Hear how many requests wait at an instance, whenever that changes; only if ``wants_queues``."""
 
+    def moved(self, source: int, target: int, request: Request) -> None:
+        """Hear that a request goes on at another instance: as if it had ended here and been sent there."""
+        self.ended(source, request)
+        self.sent(target, request)
+
+    def watch(self, instances: Sequence[Instance]) -> None:  # noqa: B027
+        """See the instances, after ``start``; for routers that look at them instead of counting."""
+
+    def closed(self, index: int) -> None:
+        """Hear that an instance takes no requests from now on: it is off, down or about to leave."""
+        self.shut |= {index}
+
+    def opened(self, index: int) -> None:
+        """Hear that an instance that was closed takes requests again."""
+        self.shut -= {index}
+
     wants_queues = False
+    shut: frozenset[int] = frozenset()  # instances that are closed
 
 
 class Least:
     """The instance with the smallest value, found and updated in O(log n); ties go to the one chosen longest ago.
 
-    An instance's key holds its value and, below it, when it was chosen last. With few instances, looking at all keys is
+    A closed instance keeps its value, but is chosen only where all are closed. An instance's key holds its value and, below it, when it was chosen last. With few instances, looking at all keys is
     cheapest; with more, they stand in a heap, where an entry counts only if it is its instance's latest key.
     """
 
@@ -49,15 +68,27 @@ class Least:
         self._keys = list(range(instances))
         self._choices = instances
         self._heap = [(key, key) for key in self._keys] if instances > _FEW else None
+        self._shut: set[int] = set()
 
     @property
     def values(self) -> list[int]:
         """The values of all instances; O(n)."""
-        return [key >> _VALUE for key in self._keys]
+        return [self.value(index) for index in range(len(self._keys))]
 
     def value(self, index: int) -> int:
         """Return an instance's value."""
-        return self._keys[index] >> _VALUE
+        value = self._keys[index] >> _VALUE
+        return value - _SHUT if index in self._shut else value
+
+    def close(self, index: int) -> None:
+        """Let an open instance be chosen no more."""
+        self._shut.add(index)
+        self.add(index, _SHUT)
+
+    def open(self, index: int) -> None:
+        """Let a closed instance be chosen again."""
+        self._shut.remove(index)
+        self.add(index, -_SHUT)
 
     def choose(self, change: int) -> int:
         """Return the instance with the smallest value and change that value; ties put it behind the others."""
@@ -90,5 +121,25 @@ class Least:
                 heapify(self._heap)
 
 
+class ByLeast(Router):
+    """Base of routers that pick the instance with the smallest of the values that they keep in ``_least``."""
+
+    def start(self, instances: int, rng: np.random.Generator) -> None:
+        """Begin with all instances idle."""
+        super().start(instances, rng)
+        self._least = Least(instances)
+
+    def closed(self, index: int) -> None:
+        """Choose an instance no more."""
+        super().closed(index)
+        self._least.close(index)
+
+    def opened(self, index: int) -> None:
+        """Choose an instance again."""
+        super().opened(index)
+        self._least.open(index)
+
+
+_SHUT = 2**60  # more than any value
 _FEW = 16  # looking at up to so many keys saves half of a heap's 120 instructions a request
 _VALUE = 40  # bits below a value: as many choices a run may make

@@ -3,19 +3,18 @@
 from abc import abstractmethod
 from collections.abc import Hashable
 
-import numpy as np
-
 from simulator.cluster.registry import router
-from simulator.cluster.router import Least, Router
+from simulator.cluster.router import ByLeast
 from simulator.core import InputError, Request
 
 
-class Affinity(Router):
+class Affinity(ByLeast):
     """Keeps requests of one key on one instance, as long as that one is not overloaded.
 
     A key's home is the instance with the fewest requests outstanding when the key was first seen. While its home has
     more than ``max_imbalance`` times the mean number outstanding (and more than 1), its requests go to the least loaded
-    instance, which becomes its home. Requests without a key go to the least loaded instance.
+    instance, which becomes its home; so do those of a home that is closed. Requests without a key go to the least loaded
+    instance.
     """
 
     def __init__(self, *, max_imbalance: float = 2.0) -> None:
@@ -24,11 +23,6 @@ class Affinity(Router):
         self.max_imbalance = max_imbalance
         self._homes: dict[Hashable, int] = {}
         self._outstanding = 0
-
-    def start(self, instances: int, rng: np.random.Generator) -> None:
-        """Begin with all instances idle."""
-        super().start(instances, rng)
-        self._least = Least(instances)
 
     @abstractmethod
     def key(self, request: Request) -> Hashable:
@@ -41,7 +35,7 @@ class Affinity(Router):
         if key is None:
             return self._least.choose(1)
         home = self._homes.get(key)
-        if home is None or self._overloaded(home):
+        if home is None or home in self.shut or self._overloaded(home):
             home = self._homes[key] = self._least.choose(1)
         else:
             self._least.add(home, 1)
@@ -55,6 +49,11 @@ class Affinity(Router):
         """Count a request no more."""
         self._outstanding -= 1
         self._least.add(index, -1)
+
+    def moved(self, source: int, target: int, request: Request) -> None:
+        """Count a request where it goes on."""
+        self._least.add(source, -1)
+        self._least.add(target, 1)
 
 
 @router("session_affinity")

@@ -1,22 +1,15 @@
 """The instance with the shortest waiting queue."""
 
-import numpy as np
-
 from simulator.cluster.registry import router
-from simulator.cluster.router import Least, Router
+from simulator.cluster.router import ByLeast
 from simulator.core import Request
 
 
 @router("join_shortest_queue")
-class JoinShortestQueue(Router):
+class JoinShortestQueue(ByLeast):
     """The instance with the fewest requests waiting (not running); ties go to the one chosen longest ago."""
 
     wants_queues = True
-
-    def start(self, instances: int, rng: np.random.Generator) -> None:
-        """Begin with all queues empty."""
-        super().start(instances, rng)
-        self._least = Least(instances)
 
     def route(self, request: Request) -> int:
         """Return the instance with the shortest queue."""

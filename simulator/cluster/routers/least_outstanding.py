@@ -1,20 +1,13 @@
 """The instance with the fewest unfinished requests."""
 
-import numpy as np
-
 from simulator.cluster.registry import router
-from simulator.cluster.router import Least, Router
+from simulator.cluster.router import ByLeast
 from simulator.core import Request
 
 
 @router("least_outstanding")
-class LeastOutstanding(Router):
+class LeastOutstanding(ByLeast):
     """The instance with the fewest requests sent and not ended; ties go to the one chosen longest ago."""
-
-    def start(self, instances: int, rng: np.random.Generator) -> None:
-        """Begin with all instances idle."""
-        super().start(instances, rng)
-        self._least = Least(instances)
 
     def route(self, request: Request) -> int:
         """Return the instance with the fewest, and count the request there."""
@@ -23,3 +16,8 @@ class LeastOutstanding(Router):
     def ended(self, index: int, request: Request) -> None:
         """Count a request no more."""
         self._least.add(index, -1)
+
+    def moved(self, source: int, target: int, request: Request) -> None:
+        """Count a request where it goes on."""
+        self._least.add(source, -1)
+        self._least.add(target, 1)

@@ -20,6 +20,10 @@ class PowerOfTwo(Router):
         if not self._drawn:
             self._drawn = self.rng.integers(self.instances, size=(_BATCH, 2)).tolist()
         first, second = self._drawn.pop()
+        if self.shut:
+            # Drawn again among those that are open: as if there were no others.
+            drawn = [index for index in range(self.instances) if index not in self.shut] or range(self.instances)
+            first, second = drawn[first % len(drawn)], drawn[second % len(drawn)]
         return second if self._outstanding.get(second, 0) < self._outstanding.get(first, 0) else first
 
     def sent(self, index: int, request: Request) -> None:

@@ -14,4 +14,6 @@ class RoundRobin(Router):
     def route(self, request: Request) -> int:
         """Return the instance after the last one."""
         self._next = (self._next + 1) % self.instances
+        while self._next in self.shut and len(self.shut) < self.instances:
+            self._next = (self._next + 1) % self.instances
         return self._next

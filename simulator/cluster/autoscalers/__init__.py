@@ -1,0 +1,1 @@
+"""Autoscalers: one file each. An autoscaler says how many instances there should be."""
