@@ -25,7 +25,7 @@ def write_scatter(points: Sequence[Mapping[str, Any]], saturated: Sequence[Mappi
     sources = [("TPOT", points), ("TTFT", points), ("median ITL", saturated)]
     sources = [(title, rows) for title, rows in sources if rows]
     with plot_style():
-        figure, axes = panels(len(sources), "Predicted against measured", narrow=False, height=4.2)
+        figure, axes = panels(len(sources), "Predicted against measured", height=4.2)
         for panel, (title, rows) in zip(axes, sources, strict=True):
             _draw(panel, title, rows)
         figure.savefig(path, dpi=130)

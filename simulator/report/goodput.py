@@ -17,17 +17,17 @@ TARGET = 0.9
 
 def has_rates(runs: Sequence[Run]) -> bool:
     """Tell whether some group of runs was offered at least two different rates."""
-    return any(len({run.offered_rate for run in members}) > 1 for members in _groups(runs).values())
+    return any(len({run.offered_rate for run in members}) > 1 for members in groups_by_rate(runs).values())
 
 
-def figure_goodput(runs: Sequence[Run], *, narrow: bool = False) -> "Figure":
+def figure_goodput(runs: Sequence[Run]) -> "Figure":
     """Draw goodput and SLO attainment over the offered rate, a line a group; without SLO, throughput and p99 TTFT."""
     judged = any(not math.isnan(run.metric("request_goodput")) for run in runs)
     what = "Goodput" if judged else "Throughput"
     title = f"{what} against offered load: past its capacity, a line leaves the diagonal"
-    figure, (left, right) = style.panels(2, title, narrow=narrow, height=3.0 if narrow else 3.6)
+    figure, (left, right) = style.panels(2, title, height=3.6)
     looks = style.looks_of(runs)
-    for group, members in _groups(runs).items():
+    for group, members in groups_by_rate(runs).items():
         look = looks[group]
         x = [run.offered_rate for run in members]
         how: dict[str, Any] = {
@@ -39,7 +39,7 @@ def figure_goodput(runs: Sequence[Run], *, narrow: bool = False) -> "Figure":
         }
         label = style.shorten(group, 36) if look.own else "others"
         if look.own and judged:
-            label += f" ({_verdict(_capacity(members), x[-1])})"
+            label += f" ({_verdict(capacity(members), x[-1])})"
         # A leading underscore keeps a line out of the legend: one entry stands for all the others.
         label = f"_{label}" if label in left.get_legend_handles_labels()[1] else label
         left.plot(x, [run.metric("request_goodput" if judged else "request_throughput") for run in members],
@@ -71,11 +71,12 @@ def figure_goodput(runs: Sequence[Run], *, narrow: bool = False) -> "Figure":
         right.set_ylabel(f"TTFT p99 (ms{', log scale' if log else ''})")
         if log:
             style.log_axis(right, "y")
-    style.legend_below(figure, left, narrow=narrow)
+    style.legend_below(figure, left)
     return figure
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def groups_by_rate(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs of each group that were offered a known rate, lowest rate first."""
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.offered_rate):
         if not math.isnan(run.offered_rate):
@@ -83,17 +84,17 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return {group: groups[group] for group in dict.fromkeys(run.group for run in runs) if group in groups}
 
 
-def _capacity(members: Sequence[Run]) -> float:
+def capacity(members: Sequence[Run]) -> float:
     """Return the highest offered rate up to which every run met the target, NaN when the first already missed it."""
-    capacity = math.nan
+    highest = math.nan
     for run in members:
         if not run.metric("slo_attainment") >= TARGET:
             break
-        capacity = run.offered_rate
-    return capacity
+        highest = run.offered_rate
+    return highest
 
 
-def _verdict(capacity: float, highest: float) -> str:
-    if capacity == highest:
+def _verdict(kept: float, highest: float) -> str:
+    if kept == highest:
         return f"{TARGET:.0%} throughout"
-    return f"below {TARGET:.0%} throughout" if math.isnan(capacity) else f"{TARGET:.0%} up to {number(capacity)} req/s"
+    return f"below {TARGET:.0%} throughout" if math.isnan(kept) else f"{TARGET:.0%} up to {number(kept)} req/s"

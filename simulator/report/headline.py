@@ -49,6 +49,10 @@ METRICS = (
     Metric("kv_transfers", "KV transfers", "KV\nmoves", only_if_any=True),
     Metric("migrations", "migrations", "migr.", only_if_any=True),
     Metric("gpu_hours", "GPU hours", "GPU\nhours", "h", "low"),
+    Metric("cost_usd", "cost", "cost\nUSD", "USD", "low"),
+    Metric("usd_per_million_output_tokens", "cost of a million output tokens", "USD/M\ntokens", "USD", "low"),
+    Metric("energy_j", "energy", "energy\nkJ", "kJ", "low", scale=1e-3),
+    Metric("joules_per_output_token", "energy of an output token", "J/\ntoken", "J", "low"),
 )
 
 
@@ -66,7 +70,7 @@ def headline(runs: Sequence[Run]) -> list[tuple[Metric, list[Cell]]]:
         known = [value for value in values if not math.isnan(value)]
         if not known or (metric.only_if_any and not any(known)):
             continue
-        cells = zip(map(number, values), _bests(metric, runs), strict=True)
+        cells = zip((_figure(metric, value) for value in values), _bests(metric, runs), strict=True)
         rows.append((metric, [Cell(text, text == best) for text, best in cells]))
     return rows
 
@@ -95,13 +99,18 @@ def milliseconds(value: float) -> str:
     return f"{number(value / 1000)} s" if value >= 1000 else f"{number(value)} ms"
 
 
+def _figure(metric: Metric, value: float) -> str:
+    # One late request of ten thousand must not be rounded away to "all of them".
+    return f"{min(value, 99.99):.2f}" if metric.unit == "%" and 99.95 <= value < 100 else number(value)
+
+
 def _bests(metric: Metric, runs: Sequence[Run]) -> list[str | None]:
     """Return for each run the best figure, as printed, of those with its load; ``None`` where all of them are alike."""
     texts: dict[str, dict[float, str]] = {}
     for run in runs:
         value = value_of(run, metric)
         if not math.isnan(value):
-            texts.setdefault(_load(run), {})[value] = number(value)
+            texts.setdefault(_load(run), {})[value] = _figure(metric, value)
     bests: dict[str, str] = {}
     for load, figures in texts.items():
         if metric.better and len(set(figures.values())) > 1:
@@ -112,3 +121,25 @@ def _bests(metric: Metric, runs: Sequence[Run]) -> list[str | None]:
 def _load(run: Run) -> str:
     # Only equal loads compare: the lightest one would win every row.
     return number(run.offered_rate)
+
+
+def difference(metric: Metric, value: float, base: float) -> str:
+    """Return by how much a figure differs from the base's: points for shares, else percent; empty if it doesn't."""
+    if math.isnan(value) or math.isnan(base) or _figure(metric, value) == _figure(metric, base):
+        return ""
+    if metric.unit == "%":
+        return f"{value - base:+.1f} points" if abs(value - base) >= 0.05 else ""
+    if base == 0:
+        return ""
+    change = (value / base - 1) * 100
+    if change >= 900:
+        return f"x {value / base:.0f}"
+    if abs(change) < 0.05:
+        return ""
+    return f"{change:+.0f}%" if abs(change) >= 9.5 else f"{change:+.1f}%"
+
+
+def bases_of(runs: Sequence[Run]) -> list[Run]:
+    """Return for each run the one it is compared with: the first run with the same offered load."""
+    firsts: dict[str, Run] = {}
+    return [firsts.setdefault(_load(run), run) for run in runs]

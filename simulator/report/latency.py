@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 LATENCIES = {"ttft": "Time to first token (TTFT)", "tpot": "Time per output token (TPOT)", "e2el": "End to end"}
+CURVES = {
+    "ttft": LATENCIES["ttft"],
+    "tpot": LATENCIES["tpot"],
+    "itl": "Inter-token latency (ITL)",
+    "e2el": LATENCIES["e2el"],
+}
 COLUMNS = ("completed", *(f"{key}_ms" for key in LATENCIES))
+ITERATION_COLUMNS = ("first_iteration_s", "growth_s", "iterations", "decode_requests")
 
 _POINTS = 400
 _LOG_FROM = 25.0
+# A stretch of iterations stands in the ITL curve for at most so many different gaps.
+_GAPS_A_STRETCH = 8
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A cumulative curve: ``share`` percent of the requests took at most ``ms``. It ends below 100 when some failed."""
+    """A cumulative curve: ``share`` percent of requests (ITL: gaps) took at most ``ms``; below 100 if some failed."""
 
     ms: Floats
     share: Floats
@@ -34,15 +43,42 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Latency:
-    """A run's latency curves by metric (``ttft``, ``tpot``, ``e2el``); a metric nobody has is an empty curve."""
+    """A run's latency curves by metric (the keys of ``CURVES``); a metric nobody has is an empty curve."""
 
     run: Run
     curves: Mapping[str, Distribution]
 
 
-def latency_of(run: Run, requests: Mapping[str, Column]) -> Latency:
-    """Reduce a run's requests (``COLUMNS``) to curves of at most a few hundred points."""
-    return Latency(run, {key: _distribution(requests[f"{key}_ms"], requests["completed"]) for key in LATENCIES})
+def latency_of(run: Run, requests: Mapping[str, Column], iterations: Mapping[str, Column]) -> Latency:
+    """Reduce a run's requests (``COLUMNS``) and ``ITERATION_COLUMNS`` to curves of at most a few hundred points."""
+    curves = {key: _distribution(requests[f"{key}_ms"], requests["completed"]) for key in LATENCIES}
+    curves["itl"] = _gaps(iterations)
+    return Latency(run, {key: curves[key] for key in CURVES})
+
+
+def _gaps(iterations: Mapping[str, Column]) -> Distribution:
+    """Return the curve of inter-token latencies: every decoding request waits for the iteration it takes part in.
+
+    Gaps in which a request was paused (a preemption) span several iterations and are not in it.
+    """
+    count, requests = iterations["iterations"].astype(np.int64), iterations["decode_requests"]
+    rows = np.flatnonzero((count > 0) & (requests > 0))
+    if not len(rows):
+        return Distribution(np.array([]), np.array([]))
+    parts = np.minimum(count[rows], _GAPS_A_STRETCH)
+    row = np.repeat(rows, parts)
+    part = np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)
+    share = count[row] / np.repeat(parts, parts)
+    # The middle one of those iterations that this gap stands for; exact for stretches of a few.
+    number = part * share + (share - 1) / 2
+    ms = (iterations["first_iteration_s"][row] + number * iterations["growth_s"][row]) * 1000
+    order = np.argsort(ms, kind="stable")
+    upto = np.cumsum((share * requests[row])[order])
+    ranks = upto / upto[-1]
+    tail = 1 - np.geomspace(1 / upto[-1], 1, _POINTS // 2)
+    index = np.searchsorted(ranks, np.concatenate([np.linspace(0, 1, _POINTS), tail]))
+    index = np.unique(np.minimum(index, len(ms) - 1))
+    return Distribution(ms[order][index], ranks[index] * 100)
 
 
 def _distribution(values: Column, completed: Column) -> Distribution:
@@ -58,23 +94,24 @@ def _distribution(values: Column, completed: Column) -> Distribution:
     return Distribution(known[index], (index + 1) / total * 100)
 
 
-def figure_cdf(latencies: Sequence[Latency], *, narrow: bool = False) -> "Figure":
-    """Draw one cumulative curve a run for TTFT, TPOT and end-to-end latency, with the SLO limits."""
+def figure_cdf(latencies: Sequence[Latency]) -> "Figure":
+    """Draw one cumulative curve a run for TTFT, TPOT, ITL and end-to-end latency, with the SLO limits."""
     looks = style.looks_of([latency.run for latency in latencies])
     title = "Latency of every request: the further left a curve, the faster the run"
-    figure, axes = style.panels(len(LATENCIES), title, narrow=narrow, height=2.7 if narrow else 3.5)
-    for panel, key in zip(axes, LATENCIES, strict=True):
+    figure, axes = style.panels(len(CURVES), title, height=2.8, columns=2)
+    for panel, key in zip(axes, CURVES, strict=True):
         _panel(panel, key, latencies, looks)
-    axes[0].set_ylabel("share of requests (%)")
+    for panel, key in zip(axes, CURVES, strict=True):
+        panel.set_ylabel("share of tokens (%)" if key == "itl" else "share of requests (%)")
     # A panel may miss a run that has no such latency, so the legend lists all of them itself.
     for label, look in _legend(latencies, looks).items():
         axes[0].plot([], [], color=look.colour, linestyle=look.dash, label=label)
-    style.legend_below(figure, axes[0], narrow=narrow)
+    style.legend_below(figure, axes[0])
     return figure
 
 
 def _panel(panel: "Axes", key: str, latencies: Sequence[Latency], looks: Mapping[str, style.Look]) -> None:
-    panel.set_title(LATENCIES[key], pad=16)
+    panel.set_title(CURVES[key], pad=16)
     panel.set_ylim(0, 102)
     shown = [latency for latency in latencies if len(latency.curves[key].ms)]
     if not shown:
@@ -89,7 +126,7 @@ def _panel(panel: "Axes", key: str, latencies: Sequence[Latency], looks: Mapping
     if log:
         style.log_axis(panel)
     panel.set_xlabel(f"latency ({unit}{', log scale' if log else ''})")
-    for latency, strength in zip(latencies, _strengths([latency.run for latency in latencies]), strict=True):
+    for latency, strength in zip(latencies, strengths([latency.run for latency in latencies]), strict=True):
         curve, look = latency.curves[key], looks[latency.run.group]
         if len(curve.ms):
             # A step up at the first value, and a level line to the right edge: the rest never finishes.
@@ -138,10 +175,11 @@ def _legend(latencies: Sequence[Latency], looks: Mapping[str, style.Look]) -> di
     return labels
 
 
-def _strengths(runs: Sequence[Run]) -> list[float]:
-    strengths = []
+def strengths(runs: Sequence[Run]) -> list[float]:
+    """Return how strongly to draw each run: within a group, the higher the offered rate, the stronger."""
+    found = []
     for run in runs:
-        rates = sorted(other.offered_rate for other in runs if other.group == run.group)
-        place = 1.0 if len(rates) == 1 or math.isnan(run.offered_rate) else rates.index(run.offered_rate) + 1
-        strengths.append(0.25 + 0.75 * place / len(rates))
-    return strengths
+        rates = sorted({other.offered_rate for other in runs if other.group == run.group})
+        place = len(rates) if math.isnan(run.offered_rate) else rates.index(run.offered_rate) + 1
+        found.append(0.25 + 0.75 * place / len(rates))
+    return found

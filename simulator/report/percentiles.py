@@ -20,7 +20,7 @@ PERCENTILES = {"median": 1.0, "p90": 0.72, "p95": 0.5, "p99": 0.28}
 MOST_ROWS = 40
 
 
-def figure_percentiles(runs: Sequence[Run], *, narrow: bool = False) -> "Figure":
+def figure_percentiles(runs: Sequence[Run]) -> "Figure":
     """Draw median, p90, p95 and p99 of TTFT, TPOT and end-to-end latency, a bar a run, with the SLO limits."""
     looks = style.looks_of(runs)
     shown = rows_shown(runs)
@@ -32,13 +32,13 @@ def figure_percentiles(runs: Sequence[Run], *, narrow: bool = False) -> "Figure"
     elif not all(look.own for look in looks.values()):
         title += f" ({sum(look.own for look in looks.values())} best of {len(looks)} in colour)"
     height = 1.0 + 0.3 * len(shown)
-    figure, axes = style.panels(len(LATENCIES), title, narrow=narrow, height=max(1.7, height))
+    figure, axes = style.panels(len(LATENCIES), title, height=max(1.7, height))
     for i, (panel, key) in enumerate(zip(axes, LATENCIES, strict=True)):
         _panel(panel, key, shown, looks)
-        label_rows(panel, shown if narrow or i == 0 else None, len(shown), narrow=narrow)
+        label_rows(panel, shown if i == 0 else None, len(shown))
     for name, strength in PERCENTILES.items():
         axes[0].barh([0], [math.nan], color=style.MUTED, alpha=strength, label=name)
-    style.legend_below(figure, axes[0], narrow=narrow)
+    style.legend_below(figure, axes[0])
     return figure
 
 
@@ -50,9 +50,9 @@ def rows_shown(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.name in names]
 
 
-def label_rows(panel: "Axes", runs: Sequence[Run] | None, count: int, *, narrow: bool) -> None:
+def label_rows(panel: "Axes", runs: Sequence[Run] | None, count: int) -> None:
     """Name the rows of a bar chart, first run at the top; ``None`` leaves them unnamed."""
-    labels = [style.shorten(run.name, 18 if narrow else 30) for run in runs or ()]
+    labels = [style.shorten(run.name, 30) for run in runs or ()]
     panel.set_yticks(range(count), labels or [""] * count)
     panel.set_ylim(count - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)

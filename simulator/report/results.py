@@ -3,7 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,10 @@ _RATE_IN_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the summary. ``group`` is what it shares with runs that differ from it in the offered rate alone."""
+    """One run of the summary.
+
+    ``group`` is what it shares with runs that differ from it in the offered rate or the seed alone.
+    """
 
     name: str
     group: str
@@ -36,6 +41,7 @@ class Run:
     slo_ms: Mapping[str, float]
     cluster: Mapping[str, Any]
     coverage: Mapping[str, Any]
+    workload: Mapping[str, Any]
 
     def metric(self, name: str) -> float:
         """Return a metric in its own unit, NaN when it is undefined."""
@@ -45,23 +51,61 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder: its runs in their order, and their tables on demand."""
+    """A results folder: its runs in their order, their tables on demand, and what replicas say about differences."""
 
     folder: Path
     experiment: str
     config: str
     runs: tuple[Run, ...]
+    comparison: Mapping[str, Any]
 
-    def requests(self, run: str, columns: Sequence[str]) -> dict[str, Column]:
-        """Return columns of one run's requests, one entry a request; unknown times are NaN.
+    @property
+    def tables(self) -> tuple["RunTables", ...]:
+        """Return every run with its tables, in order."""
+        return tuple(RunTables(run, self.folder, run.name) for run in self.runs)
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """A run and where its tables lie. ``run.name`` is what it is called on a page, ``stored_name`` in the files."""
+
+    run: Run
+    folder: Path
+    stored_name: str
+
+    def requests(self, columns: Sequence[str]) -> dict[str, Column]:
+        """Return columns of the run's requests, one entry a request; unknown times are NaN.
 
         Beside the file's numeric columns there is ``completed``, which is true or false.
         """
-        return _read(self.folder / "requests.parquet", run, columns)
+        return _read(self.folder / "requests.parquet", self.stored_name, columns)
 
-    def iterations(self, run: str, columns: Sequence[str]) -> dict[str, Column]:
-        """Return columns of one run's iterations, one entry a stretch of an unchanged batch."""
-        return _read(self.folder / "iterations.parquet", run, columns)
+    def iterations(self, columns: Sequence[str]) -> dict[str, Column]:
+        """Return columns of the run's iterations, one entry a stretch of an unchanged batch."""
+        return _read(self.folder / "iterations.parquet", self.stored_name, columns)
+
+    def spans(self, columns: Sequence[str]) -> dict[str, Column] | None:
+        """Return columns of the stretches in which requests made tokens; ``None`` for results that don't hold them."""
+        path = self.folder / "spans.parquet"
+        return _read(path, self.stored_name, columns) if path.exists() else None
+
+    def request_columns(self) -> frozenset[str]:
+        """Return the names of the columns that ``requests.parquet`` has: later versions add some."""
+        with _explained(self.folder / "requests.parquet") as path:
+            from pyarrow import parquet
+
+            return frozenset(parquet.read_schema(path).names)
+
+    def failures(self) -> dict[str, int]:
+        """Return why requests failed, and how many for each reason, most frequent first."""
+        with _explained(self.folder / "requests.parquet") as path:
+            import pyarrow.compute as pc
+            from pyarrow import dataset
+
+            failed = (pc.field("run") == self.stored_name) & (pc.field("status") == "failed")
+            reasons = dataset.dataset(path, format="parquet").to_table(columns=["reason"], filter=failed)["reason"]
+            counts = Counter(str(reason or "no reason recorded") for reason in reasons.to_pylist())
+        return dict(counts.most_common())
 
 
 def read_results(folder: Path) -> Results:
@@ -86,7 +130,8 @@ def read_results(folder: Path) -> Results:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"not a summary of runs: {error!r}", where=str(path), hint="repeat the run") from None
     config = folder / "config.resolved.yaml"
-    return Results(folder, experiment, config.read_text(encoding="utf-8") if config.exists() else "", runs)
+    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    return Results(folder, experiment, text, runs, summary.get("comparison") or {})
 
 
 def runs_of(summary: Mapping[str, Any]) -> tuple[Run, ...]:
@@ -105,6 +150,7 @@ def _run(entry: Mapping[str, Any], experiment: str) -> Run:
         slo_ms={key.removesuffix("_ms"): float(value) for key, value in slo.items() if value is not None},
         cluster=entry.get("cluster") or {},
         coverage=entry.get("coverage") or {},
+        workload=entry.get("workload") or {},
     )
 
 
@@ -113,7 +159,8 @@ def _group(entry: Mapping[str, Any], experiment: str) -> str:
     variant = entry.get("variant")
     if not sweep and variant is None:
         return _RATE_IN_NAME.sub("", str(entry["name"])).strip() or experiment
-    others = [f"{_last(path)}={value}" for path, value in sweep.items() if "rate" not in _last(path)]
+    # Runs that differ in their seed alone are replicas of one thing, too.
+    others = [f"{_last(path)}={v}" for path, v in sweep.items() if path != "seed" and "rate" not in _last(path)]
     return ", ".join([str(variant), *others] if variant else others) or experiment
 
 
@@ -121,8 +168,21 @@ def _last(path: str) -> str:
     return path.rsplit(".", 1)[-1]
 
 
-def _read(path: Path, run: str, columns: Sequence[str]) -> dict[str, Column]:
+@contextmanager
+def _explained(path: Path) -> Iterator[Path]:
+    """Turn what reading a table may raise into an ``InputError`` that names the file."""
     import pyarrow as pa
+
+    try:
+        yield path
+    except FileNotFoundError:
+        raise InputError(f"no {path.name} here", where=str(path.parent), hint="repeat the run") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot be read: {reason}", where=str(path), hint="repeat the run") from None
+
+
+def _read(path: Path, run: str, columns: Sequence[str]) -> dict[str, Column]:
     import pyarrow.compute as pc
     from pyarrow import dataset
 
@@ -130,11 +190,6 @@ def _read(path: Path, run: str, columns: Sequence[str]) -> dict[str, Column]:
     fields = {name: pc.field(name) for name in columns if name != "completed"}
     if "completed" in columns:
         fields["completed"] = pc.field("status") == "completed"
-    try:
+    with _explained(path):
         table = dataset.dataset(path, format="parquet").to_table(columns=fields, filter=pc.field("run") == run)
-    except FileNotFoundError:
-        raise InputError(f"no {path.name} here", where=str(path.parent), hint="repeat the run") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"cannot be read: {reason}", where=str(path), hint="repeat the run") from None
     return {name: np.asarray(table[name].to_numpy()) for name in columns}

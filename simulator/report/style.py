@@ -19,15 +19,15 @@ PAGE_COLOURS = {"ink": INK, "muted": MUTED, "grid": GRID, "paper": PAPER, "blue"
 
 # Okabe and Ito (2008), safe for colour-blind readers, without black and yellow, which vanish on one background or the
 # other; olive is from Paul Tol's "muted" scheme.
-_SERIES = (BLUE, "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#999933", "#8a6fc2")
+SERIES = (BLUE, "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#999933", "#8a6fc2")
 OTHERS = "#9aa4ae"
 # Four of the colours are told apart by anybody; beyond them dashes help.
-_SOLID = 4
+SOLID = 4
 
 # What a request is doing keeps its own colours, unlike any run's.
 WAITING, PREFILL, DECODE = "#b5473c", "#e0b26b", "#7f9db3"
 
-WIDE_INCHES, NARROW_INCHES = 11.0, 4.5
+WIDE_INCHES = 11.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Look:
 def looks_of(runs: Sequence[Run]) -> dict[str, Look]:
     """Return each group's look: its own colour for up to eight groups, else for the seven best ones."""
     groups = list(dict.fromkeys(run.group for run in runs))
-    named = groups if len(groups) <= len(_SERIES) else best_first(runs)[: len(_SERIES) - 1]
+    named = groups if len(groups) <= len(SERIES) else best_first(runs)[: len(SERIES) - 1]
     looks = {group: Look(OTHERS, "solid", own=False) for group in groups}
     for i, group in enumerate(group for group in groups if group in named):
-        looks[group] = Look(_SERIES[i], "solid" if i < _SOLID else (0, (5, 1.5)))
+        looks[group] = Look(SERIES[i], "solid" if i < SOLID else (0, (5, 1.5)))
     return looks
 
 
@@ -78,18 +78,15 @@ def plot_style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, title: str, *, narrow: bool, height: float) -> "tuple[Figure, list[Axes]]":
-    """Return a titled figure of panels: side by side, or one under another when ``narrow`` (a phone).
-
-    ``height`` is one panel's, in inches.
-    """
+def panels(count: int, title: str, *, height: float, columns: int | None = None) -> "tuple[Figure, list[Axes]]":
+    """Return a titled figure of panels in rows of ``columns`` (all in one row); ``height`` is in inches, of one."""
     from matplotlib.figure import Figure
 
-    width = NARROW_INCHES if narrow else WIDE_INCHES
-    rows, columns = (count, 1) if narrow else (1, count)
-    lines = wrap(title, width)
-    figure = Figure(figsize=(width, rows * height + 0.25 * lines.count("\n") + 0.6), layout="constrained")
-    set_title(figure, lines, width)
+    columns = columns or count
+    rows = math.ceil(count / columns)
+    lines = wrap(title, WIDE_INCHES)
+    figure = Figure(figsize=(WIDE_INCHES, rows * height + 0.25 * lines.count("\n") + 0.6), layout="constrained")
+    set_title(figure, lines, WIDE_INCHES)
     grid = figure.subplots(rows, columns, squeeze=False)
     return figure, list(grid.flat)
 
@@ -104,12 +101,12 @@ def set_title(figure: "Figure", lines: str, width: float) -> None:
     figure.suptitle(lines, x=0.1 / width, ha="left")
 
 
-def legend_below(figure: "Figure", axes: "Axes", *, narrow: bool) -> None:
+def legend_below(figure: "Figure", axes: "Axes") -> None:
     """List what one panel holds under the whole figure, when there is more than one thing to list."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) > 1:
         longest = max(map(len, labels))
-        columns = max(1, int((5 if narrow else 13) // (0.09 * longest + 0.7)))
+        columns = max(1, int(13 // (0.09 * longest + 0.7)))
         figure.legend(handles, labels, loc="outside lower left", ncols=min(columns, len(labels)))
 
 

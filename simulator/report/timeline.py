@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.report.results import Column, Results, Run
+from simulator.report.results import Column, Run, RunTables
 
 Floats = NDArray[np.float64]
 SLICES = 160
@@ -35,10 +35,11 @@ class Timeline:
     unplaced: int
 
 
-def timeline_of(results: Results, run: Run) -> Timeline | None:
+def timeline_of(tables: RunTables) -> Timeline | None:
     """Read and reduce one run, or return ``None`` where nothing reached an instance."""
-    requests = results.requests(run.name, _REQUEST_COLUMNS)
-    steps = results.iterations(run.name, _ITERATION_COLUMNS)
+    run = tables.run
+    requests = tables.requests(_REQUEST_COLUMNS)
+    steps = tables.iterations(_ITERATION_COLUMNS)
     placed = requests["instance"] >= 0
     if not placed.any():
         return None

@@ -48,17 +48,17 @@ class _Columns:
         return places, [f"{value:g}" for value in values] * len(self.titles)
 
 
-def figure_timeline(timeline: Timeline, *, narrow: bool = False) -> "Figure":
+def figure_timeline(timeline: Timeline) -> "Figure":
     """Draw offered load, waiting requests, the batch, KV blocks in use and preemptions over time.
 
-    Up to eight instances get a column each; more of them, or a ``narrow`` figure, get mean, lowest and highest.
+    Up to eight instances get a column each; more of them get mean, lowest and highest.
     """
     count = len(timeline.names)
-    band = count > MOST_COLUMNS or (narrow and count > 1)
+    band = count > MOST_COLUMNS
     unit, seconds = _time_unit(float(timeline.edges_s[-1]))
     titles = (f"mean and range over {count} instances",) if band else timeline.names
     columns = _Columns(titles, float(timeline.edges_s[-1]) / seconds)
-    figure, panels = _frame(timeline, _title(timeline, band), columns, unit, narrow=narrow)
+    figure, panels = _frame(timeline, _title(timeline, band), columns, unit)
     time = (timeline.edges_s[:-1] + timeline.edges_s[1:]) / 2 / seconds
     if band:
         _fill(panels, time / columns.span, timeline.series, _draw_band)
@@ -66,23 +66,21 @@ def figure_timeline(timeline: Timeline, *, narrow: bool = False) -> "Figure":
         broken = {name: _with_breaks(values) for name, values in timeline.series.items()}
         _fill(panels, columns.positions(time), broken, _draw_line)
     _scale(panels, timeline.series)
-    _legend(figure, panels, narrow=narrow)
+    _legend(figure, panels)
     return figure
 
 
-def _frame(
-    timeline: Timeline, title: str, columns: _Columns, unit: str, *, narrow: bool
-) -> "tuple[Figure, list[Axes]]":
+def _frame(timeline: Timeline, title: str, columns: _Columns, unit: str) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
     rows = 5 if timeline.series["preemptions"].any() else 4
-    width = style.NARROW_INCHES if narrow else max(style.WIDE_INCHES, 1.2 + 1.6 * len(columns.titles))
+    width = max(style.WIDE_INCHES, 1.2 + 1.6 * len(columns.titles))
     lines = style.wrap(title, width)
     height = 1.5 + 1.25 * rows
     figure = Figure(figsize=(width, height))
     style.set_title(figure, lines, width)
     figure.subplots_adjust(
-        left=0.75 / width, right=1 - 0.15 / width, bottom=(1.05 if narrow else 0.85) / height,
+        left=0.75 / width, right=1 - 0.15 / width, bottom=0.85 / height,
         top=1 - (0.7 + 0.22 * lines.count("\n")) / height, hspace=0.22,
     )  # fmt: skip
     panels = list(figure.subplots(rows, 1, sharex=True))
@@ -101,7 +99,7 @@ def _frame(
     panels[-1].set_xlim(0, starts[-1] + 1)
     panels[-1].set_xticks(*columns.ticks())
     figure.align_ylabels(panels)
-    figure.supxlabel(f"simulated time ({unit})", y=(0.55 if narrow else 0.42) / height, fontsize=9.5)
+    figure.supxlabel(f"simulated time ({unit})", y=0.42 / height, fontsize=9.5)
     return figure, panels
 
 
@@ -161,13 +159,13 @@ def _scale(panels: "Sequence[Axes]", series: Mapping[str, Floats]) -> None:
         panel.set_ylim(0, 1.06 * top or 1.0)
 
 
-def _legend(figure: "Figure", panels: "Sequence[Axes]", *, narrow: bool) -> None:
+def _legend(figure: "Figure", panels: "Sequence[Axes]") -> None:
     # The other rows hold one thing each, and their axis names it.
     entries = [panels[row].get_legend_handles_labels() for row in (0, 2)]
     handles = [handle for found, _ in entries for handle in found]
     labels = [f"{row}: {label}" for row, (_, found) in zip(("load", "batch"), entries, strict=True) for label in found]
     place = (0.01, 0.02 / figure.get_figheight())
-    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=place, ncols=2 if narrow else 4, fontsize=8.5)
+    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=place, ncols=4, fontsize=8.5)
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:

@@ -1,7 +1,7 @@
 """Makes results folders as a run would leave them, from a crude queue, so that plots have something to show."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.report.browser import started
 
 SLO = {"ttft_ms": 500.0, "tpot_ms": 50.0, "e2el_ms": None}
 NO_SLO = {"ttft_ms": None, "tpot_ms": None, "e2el_ms": None}
@@ -38,6 +40,42 @@ def three_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of three runs of 300 requests over four instances; in ``slow`` a fifth of them fails."""
     runs = [{"name": "fcfs"}, {"name": "skip-join mlfq", "slow": 0.8}, {"name": "slow", "slow": 1.6, "failing": 0.2}]
     return make(tmp_path_factory.mktemp("results") / "three", [{"requests": 300, **run} for run in runs])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Return a headless browser that all tests of a process share: starting one takes a second."""
+    with started() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def real_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of three simulated runs of some 1,000 requests.
+
+    In ``tight`` memory is short, so it preempts; in ``short`` the context is, so some requests fail.
+    """
+    from simulator.experiment.load import load_experiment
+    from simulator.experiment.runner import run_experiment
+
+    folder = tmp_path_factory.mktemp("real")
+    (folder / "tight.yaml").write_text(_TIGHT, encoding="utf-8")
+    return run_experiment(load_experiment(folder / "tight.yaml"), folder).folder
+
+
+_TIGHT = """\
+name: tight memory
+workload: {trace: azure_conv_2023, rate_scale: 4, duration: 60s}
+model: llama-3.1-8b
+cluster:
+  instances: [{count: 2, hardware: h100_sxm, scheduler: vllm}]
+  router: least_outstanding
+slo: {ttft: 500ms, tpot: 50ms}
+compare:
+  roomy: {}
+  tight: {"cluster.instances[0].kv_blocks": 1100}
+  short: {"cluster.instances[0].max_model_len": 4000}
+"""
 
 
 def make(folder: Path, runs: list[dict[str, Any]], instances: int = 4, judged: bool = True) -> Path:

@@ -15,7 +15,10 @@ def _styled():
 
 def _latencies(folder):
     results = read_results(folder)
-    return [latency.latency_of(run, results.requests(run.name, latency.COLUMNS)) for run in results.runs]
+    return [
+        latency.latency_of(each.run, each.requests(latency.COLUMNS), each.iterations(latency.ITERATION_COLUMNS))
+        for each in results.tables
+    ]
 
 
 def _said(figure):
@@ -36,11 +39,11 @@ def _runs(count, **extra):
     return runs_of({"experiment": "e", "runs": entries})
 
 
-@pytest.mark.parametrize("narrow", [False, True])
-def test_cdf_has_a_curve_a_run_and_the_limits(three_runs, narrow):
-    figure = latency.figure_cdf(_latencies(three_runs), narrow=narrow)
-    ttft, _, e2e = figure.axes
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(latency.LATENCIES.values())
+def test_cdf_has_a_curve_a_run_and_the_limits(three_runs):
+    figure = latency.figure_cdf(_latencies(three_runs))
+    ttft, _, itl, e2e = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(latency.CURVES.values())
+    assert itl.get_ylabel() == "share of tokens (%)"
     assert ttft.get_ylabel() == "share of requests (%)"
     assert all("latency (ms" in axes.get_xlabel() or "latency (s" in axes.get_xlabel() for axes in figure.axes)
     assert _legend(figure) == ["fcfs", "skip-join mlfq", "slow"]
@@ -62,10 +65,31 @@ def test_a_reduced_curve_keeps_the_quantiles():
     values = np.random.default_rng(1).lognormal(3, 1, 200_000)
     (run,) = _runs(1)
     columns = {"completed": np.ones(len(values), bool), **{f"{key}_ms": values for key in latency.LATENCIES}}
-    curve = latency.latency_of(run, columns).curves["ttft"]
-    assert len(curve.ms) < 1000
+    nothing = {name: np.array([]) for name in latency.ITERATION_COLUMNS}
+    found = latency.latency_of(run, columns, nothing)
+    curve = found.curves["ttft"]
+    assert len(curve.ms) < 1000 and len(found.curves["itl"].ms) == 0
     for q in (50, 90, 99, 99.9):
         assert np.interp(q, curve.share, curve.ms) == pytest.approx(np.percentile(values, q), rel=0.01)
+
+
+def test_gaps_between_tokens_weigh_by_the_requests_that_wait_for_them():
+    """Two requests wait 1, 2, .., 100 s each, one more waits 200 s twice."""
+    (run,) = _runs(1)
+    columns = {"completed": np.ones(1, bool), **{f"{key}_ms": np.ones(1) for key in latency.LATENCIES}}
+    steps = {
+        "first_iteration_s": np.array([1.0, 200.0, 7.0]),
+        "growth_s": np.array([1.0, 0.0, 0.0]),
+        "iterations": np.array([100, 2, 5]),
+        "decode_requests": np.array([2, 1, 0]),
+    }
+    curve = latency.latency_of(run, columns, steps).curves["itl"]
+    gaps = np.concatenate([np.repeat(np.arange(1, 101), 2), [200, 200]]) * 1000
+    assert curve.ms[-1] == 200_000 and curve.share[-1] == 100
+    # A hundred gaps are drawn as eight groups, each at its middle.
+    for q in (20, 50, 80):
+        assert np.interp(q, curve.share, curve.ms) == pytest.approx(np.percentile(gaps, q), abs=13_000)
+    assert curve.share[curve.ms < 200_000].max() == pytest.approx(200 / 202 * 100)
 
 
 def test_percentile_bars_show_every_percentile_and_the_limits(three_runs):
@@ -104,13 +128,13 @@ def test_a_limit_beyond_the_data_is_named_at_the_edge():
 
 
 def test_time_spent_adds_up_to_the_latency(three_runs):
-    results = read_results(three_runs)
-    spent = [breakdown.time_spent(run, results.requests(run.name, breakdown.COLUMNS)) for run in results.runs]
+    tables = read_results(three_runs).tables
+    spent = [breakdown.time_spent(each.run, breakdown.read_phases(each)) for each in tables]
     for row in spent:
         assert sum(row.mean_ms.values()) == pytest.approx(row.run.metric("mean_e2el_ms"))
         assert row.mean_ms["waiting"] + row.mean_ms["prefill"] == pytest.approx(row.run.metric("mean_ttft_ms"))
     figure = breakdown.figure_time_spent(spent)
-    assert _legend(figure) == [label for label, _, _ in breakdown.PHASES.values()]
+    assert _legend(figure) == [breakdown.PHASES[name][0] for name in ("waiting", "prefill", "decode")]
     assert [axes.get_xlabel()[:23] for axes in figure.axes] == ["mean time of a request "] * 2
 
 

@@ -13,8 +13,8 @@ from simulator.report.results import read_results, runs_of
 
 def test_a_run_reads_its_own_rows_only(three_runs):
     results = read_results(three_runs)
-    for run in results.runs:
-        columns = results.requests(run.name, ("completed", "arrival_s", "finished_s"))
+    for run, tables in zip(results.runs, results.tables, strict=True):
+        columns = tables.requests(("completed", "arrival_s", "finished_s"))
         assert len(columns["arrival_s"]) == 300
         assert columns["completed"].sum() == run.metric("completed")
         assert np.isnan(columns["finished_s"]).sum() == run.metric("failed")
@@ -26,7 +26,7 @@ def test_run_names_may_be_dictionary_encoded(three_runs, tmp_path):
     pq.write_table(encoded, tmp_path / "requests.parquet")
     (tmp_path / "summary.json").write_bytes((three_runs / "summary.json").read_bytes())
     assert pa.types.is_dictionary(pq.read_schema(tmp_path / "requests.parquet").field("run").type)
-    assert len(read_results(tmp_path).requests("slow", ("arrival_s",))["arrival_s"]) == 300
+    assert len(read_results(tmp_path).tables[2].requests(("arrival_s",))["arrival_s"]) == 300
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,18 @@ def test_run_names_may_be_dictionary_encoded(three_runs, tmp_path):
         ({"name": "x", "variant": "fcfs", "sweep": {"workload.rate_scale": 2}}, "fcfs"),
         ({"name": "x", "variant": "fcfs", "sweep": {"workload.rate_scale": 2, "cluster.count": 8}}, "fcfs, count=8"),
         ({"name": "x", "variant": "", "sweep": {"workload.rate_scale": 2}}, "exp"),
+        ({"name": "x", "variant": "fcfs", "sweep": {"seed": 3}}, "fcfs"),
     ],
 )
-def test_runs_that_differ_in_rate_alone_share_a_group(entry, group):
+def test_runs_that_differ_in_rate_or_seed_alone_share_a_group(entry, group):
     (run,) = runs_of({"experiment": "exp", "runs": [{"metrics": {}, **entry}]})
     assert run.group == group
+
+
+def test_failures_are_counted_by_reason(three_runs):
+    fcfs, _, slow = read_results(three_runs).tables
+    assert fcfs.failures() == {}
+    assert slow.failures() == {"too large for the KV cache": slow.run.metric("failed")}
 
 
 def _summary(folder: Path, text: str) -> None:

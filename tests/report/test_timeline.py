@@ -28,7 +28,7 @@ def test_levels_are_means_over_time(make_results, tmp_path):
 
     _rewrite(folder, "iterations.parquet", one_stretch)
     results = read_results(folder)
-    timeline = timeline_of(results, results.runs[0])
+    timeline = timeline_of(results.tables[0])
     end, width = timeline.edges_s[-1], timeline.edges_s[1]
     assert end > 10
     full = int(10 / width)
@@ -43,7 +43,7 @@ def test_levels_are_means_over_time(make_results, tmp_path):
 def test_every_request_is_counted_once(three_runs):
     results = read_results(three_runs)
     slow = results.runs[2]
-    timeline = timeline_of(results, slow)
+    timeline = timeline_of(results.tables[2])
     assert timeline.series["waiting"].shape == (4, SLICES)
     assert timeline.unplaced == slow.metric("failed") > 0
     # Smoothing moves requests between slices but keeps a rate a rate.
@@ -53,23 +53,23 @@ def test_every_request_is_counted_once(three_runs):
 
 def test_batch_never_exceeds_what_is_in_flight(three_runs):
     results = read_results(three_runs)
-    requests = results.requests("fcfs", ("admitted_s", "finished_s"))
+    requests = results.tables[0].requests(("admitted_s", "finished_s"))
     seconds = float(np.sum(requests["finished_s"] - requests["admitted_s"]))
-    timeline = timeline_of(results, results.runs[0])
+    timeline = timeline_of(results.tables[0])
     batch = (timeline.series["decode"] + timeline.series["prefill"]).sum() * timeline.edges_s[1]
     assert batch == pytest.approx(seconds)
 
 
 def test_a_run_in_which_nothing_reached_an_instance_has_no_timeline(make_results, tmp_path):
     results = read_results(make_results(tmp_path, [{"name": "a", "requests": 20, "failing": 1.1}]))
-    assert timeline_of(results, results.runs[0]) is None
+    assert timeline_of(results.tables[0]) is None
 
 
 @pytest.mark.parametrize(("instances", "columns"), [(1, 1), (MOST_COLUMNS, MOST_COLUMNS), (MOST_COLUMNS + 1, 1)])
 def test_instances_get_a_column_each_until_there_are_too_many(make_results, tmp_path, instances, columns):
     results = read_results(make_results(tmp_path, [{"name": "a", "requests": 120}], instances=instances))
     with style.plot_style():
-        figure = figure_timeline(timeline_of(results, results.runs[0]))
+        figure = figure_timeline(timeline_of(results.tables[0]))
     titles = [text.get_text() for text in figure.axes[0].texts]
     if columns == instances:
         assert titles == [f"instance {i}" for i in range(instances)]
@@ -88,7 +88,7 @@ def test_preemptions_get_a_row_when_there_are_any(make_results, tmp_path):
     results = read_results(folder)
     assert results.runs[0].metric("preemptions") > 0
     with style.plot_style():
-        figure = figure_timeline(timeline_of(results, results.runs[0]))
+        figure = figure_timeline(timeline_of(results.tables[0]))
     assert figure.axes[-1].get_ylabel() == "preemptions\n(count)"
 
 
@@ -99,6 +99,6 @@ def test_a_pool_of_unknown_size_says_so(make_results, tmp_path):
     (folder / "summary.json").write_text(json.dumps(summary))
     results = read_results(folder)
     with style.plot_style():
-        figure = figure_timeline(timeline_of(results, results.runs[0]))
+        figure = figure_timeline(timeline_of(results.tables[0]))
     said = {text.get_text() for axes in figure.axes for text in axes.texts}
     assert "size not recorded" in said
