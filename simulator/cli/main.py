@@ -13,7 +13,20 @@ from typing import NoReturn
 import typer
 
 from simulator import __version__
-from simulator.cli import calibrate, listings, profiles, run, schema, traces, validate
+from simulator.cli import (
+    calibrate,
+    compare,
+    inspect,
+    listings,
+    plan,
+    profiles,
+    reproduce,
+    run,
+    schema,
+    timeline,
+    traces,
+    validate,
+)
 
 app = typer.Typer(
     name="tokenyard",
@@ -45,6 +58,11 @@ def _options(
 
 
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
+app.command("timeline")(timeline.timeline)
+app.command("inspect")(inspect.inspect)
+app.command("plan")(plan.plan)
+app.command("reproduce")(reproduce.reproduce)
 app.command("schema")(schema.schema)
 app.command("policies")(listings.policies)
 app.command("models")(listings.models)

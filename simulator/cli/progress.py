@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _QUICK_S = 1.0
 _LINE_EVERY_S = 10.0
+_REDRAW_S = 0.2
 
 
 class Progress:
@@ -61,6 +62,48 @@ class Progress:
         self.bars.update(
             self.tasks[event.run], completed=event.done, total=event.total, simulated=_clock(event.simulated_s)
         )
+
+
+class PointsProgress:
+    """Shows how many points of a sweep are done: one moving line on a terminal, a line now and then elsewhere.
+
+    It speaks at the start, unless there is nothing to run: a first point may take longer than a person waits.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.started = time.monotonic()
+        self.before: int | None = None
+        self.next_line = self.started
+        self.drawn = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        if self.drawn:
+            self.stream.write("\r\033[K")
+            self.stream.flush()
+
+    def __call__(self, done: int, count: int) -> None:
+        """Show that ``done`` of ``count`` points are done; the first call says how many were so before."""
+        if self.before is None:
+            self.before = done
+            if done == count:
+                return
+        now = time.monotonic()
+        if now < self.next_line or done == count:
+            return
+        text = f"{done} of {count} points done"
+        if (new := done - self.before) > 0:
+            text += f", left about {_clock((now - self.started) * (count - done) / new)}"
+        if self.stream.isatty():
+            self.next_line, self.drawn = now + _REDRAW_S, True
+            self.stream.write(f"\r\033[K{text}")
+        else:
+            self.next_line = now + _LINE_EVERY_S
+            self.stream.write(f"{text}\n")
+        self.stream.flush()
 
 
 def _make_bars(stream: TextIO) -> "RichProgress":

@@ -223,7 +223,7 @@ def results(
     Reads vllm bench serve (--save-result --save-detailed), AIPerf (profile_export.jsonl) and GuideLLM
     (benchmarks.json). The experiment's workload is replaced by the file's requests.
 
-    Example: tokenyard validate results bench.json --experiment experiments/quickstart.yaml
+    Example: tokenyard validate results bench.json --experiment experiments/azure_conv.yaml
     """
     from simulator.cli.validation_tables import finish, print_runs
     from simulator.experiment.load import load_experiment

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.cluster.cluster import Server
-from simulator.cluster.registry import ROUTERS
+from simulator.cluster.front import Front
 from simulator.cluster.router import Router
 from simulator.core import InputError, to_ps
 from simulator.cost.build import build_cost, in_blocks
@@ -18,6 +18,7 @@ from simulator.engine.kv_pool import CountingPool, KVPool
 from simulator.engine.ledger import RUN_COLUMNS, Ledger
 from simulator.engine.prefix_pool import PrefixPool
 from simulator.experiment.costs import Meter
+from simulator.experiment.fronts import front_of
 from simulator.experiment.schema import Experiment, InstanceSpec
 from simulator.hardware.engine_profile import load_engine
 from simulator.hardware.profile import Profile
@@ -36,7 +37,7 @@ class Assembly:
     """
 
     servers: list[Server]
-    router: Router
+    router: Router | Front
     gpus: int
     kinds: list[dict[str, Any]]
     costs: list[IterationCost]
@@ -80,7 +81,7 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
         meters += [kind.meter] * spec.count
         kinds.append(kind.describe(position))
         costs.append(kind.cost)
-    router = ROUTERS.make(config.cluster.router.name, config.cluster.router.params)
+    router = front_of(config.cluster, model)
     gpus = sum(spec.count * spec.tensor_parallel * spec.pipeline_parallel for spec in config.cluster.instances)
     return Assembly(servers, router, gpus, kinds, costs, meters)
 
@@ -118,7 +119,8 @@ class _Kind:
         spec, kv = self.spec, self._pool()
         scheduler = SCHEDULERS.make(spec.scheduler.name, spec.scheduler.params)
         host = HostMemory(kv, self.swap_blocks, self.swap_ps)
-        core = EngineCore(kv, scheduler, Ledger(), self.max_model_len, host=host)
+        once = spec.shared_prefix_reads == "once"
+        core = EngineCore(kv, scheduler, Ledger(), self.max_model_len, host=host, shared_once=once)
         return Server(core, self.cost, self.build.admission_lag, self.intake_ps)
 
     def _pool(self) -> KVPool:

@@ -1,8 +1,8 @@
 """From a YAML tree to a checked experiment; what pydantic finds wrong becomes one sentence with its place."""
 
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from simulator.core.errors import InputError
@@ -29,12 +29,20 @@ _TYPES = {
 }
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
 def validate(source: YamlSource) -> Experiment:
     """Return the experiment a tree describes; InputError names the first thing wrong with it, and its place."""
+    return validate_as(Experiment, source)
+
+
+def validate_as(model: type[M], source: YamlSource) -> M:
+    """Return what a tree describes as a model; InputError names the first thing wrong with it, and its place."""
     try:
-        return Experiment.model_validate(source.value)
+        return model.model_validate(source.value)
     except ValidationError as error:
-        problems = [_explain(details, source) for details in error.errors(include_url=False)]
+        problems = [_explain(details, source, model) for details in error.errors(include_url=False)]
         raise min(problems, key=_unknown_keys_first) from None
     except InputError as error:
         if error.where:
@@ -47,7 +55,7 @@ def _unknown_keys_first(problem: InputError) -> bool:
     return not problem.message.startswith("unknown key")
 
 
-def _explain(details: ErrorDetails, source: YamlSource) -> InputError:
+def _explain(details: ErrorDetails, source: YamlSource, model: type[BaseModel]) -> InputError:
     kind, context = details["type"], details.get("ctx", {})
     path, absent = _in_tree(details["loc"], source.value)
     if kind == "missing" or kind == "union_tag_not_found":
@@ -55,7 +63,7 @@ def _explain(details: ErrorDetails, source: YamlSource) -> InputError:
         return InputError(f"missing key '{key}'" + (f" in '{dotted(path)}'" if path else ""), where=source.where(path))
     if kind == "extra_forbidden":
         key = str(path[-1])
-        hint = suggest(key, sorted(keys_at(path[:-1], source.value)))
+        hint = suggest(key, sorted(keys_at(path[:-1], source.value, model)))
         return InputError(f"unknown key '{key}'", where=source.where_key(path), hint=hint)
     below = context.get("key") or context.get("discriminator", "").strip("'")
     if below and isinstance(details["input"], dict):

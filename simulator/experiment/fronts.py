@@ -1,16 +1,14 @@
-"""From ``cluster:`` to what stands before the instances: a router, or a split of prefill and decode."""
+"""From ``cluster:`` to what stands before the instances: a router, migration, or a split of prefill and decode."""
 
-from collections.abc import Sequence
-
-from simulator.cluster.disaggregated import Disaggregated, KVShape
 from simulator.cluster.front import Front
 from simulator.cluster.registry import ROUTERS
 from simulator.cluster.router import Router
 from simulator.cluster.topology import Place, Topology
 from simulator.core import InputError, to_ps
-from simulator.experiment.cluster_sections import DisaggregationSpec
+from simulator.experiment.disaggregation import disaggregated
+from simulator.experiment.migration import migrating
 from simulator.experiment.named import Named
-from simulator.experiment.schema import ClusterSpec, InstanceSpec
+from simulator.experiment.schema import ClusterSpec
 from simulator.hardware.profile import Profile
 from simulator.hardware.registry import load_profile
 from simulator.model.transformer import Transformer
@@ -27,36 +25,16 @@ def front_of(cluster: ClusterSpec, model: Transformer) -> Router | Front:
                 where="cluster.disaggregation",
                 hint="role: prefill for some, decode for others",
             )
+        if cluster.migration is not None:
+            return migrating(cluster.migration, specs, router, topology_of(cluster), model)
         return router
-    return _disaggregated(cluster, specs, router, model)
-
-
-def _disaggregated(
-    cluster: ClusterSpec, specs: Sequence[InstanceSpec], router: Router, model: Transformer
-) -> Disaggregated:
-    if any(spec.role == "mixed" for spec in specs):
+    if cluster.migration is not None:
         raise InputError(
-            "some instances have a role and others none", where="cluster.instances", hint="give all of them a role"
+            "requests cannot migrate between instances with roles",
+            where="cluster.migration",
+            hint="leave out role, or cluster.migration",
         )
-    shapes = {model.with_precision(spec.quantization, spec.kv_cache_dtype).kv_bytes_per_token() for spec in specs}
-    if len(shapes) > 1:
-        raise InputError(
-            "prefill and decode instances keep KV in different formats",
-            where="cluster.instances",
-            hint="the same kv_cache_dtype for all",
-        )
-    choice = cluster.disaggregation or DisaggregationSpec()
-    return Disaggregated(
-        [index for index, spec in enumerate(specs) if spec.role == "prefill"],
-        [index for index, spec in enumerate(specs) if spec.role == "decode"],
-        router,
-        _router(choice.decode_router),
-        topology_of(cluster),
-        KVShape(shapes.pop(), model.layers),
-        transfer=choice.transfer,
-        mode=choice.mode,
-        backlog=choice.backlog,
-    )
+    return disaggregated(cluster.disaggregation, specs, router, topology_of(cluster), model)
 
 
 def topology_of(cluster: ClusterSpec) -> Topology:

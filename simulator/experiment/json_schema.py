@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from simulator.core.yaml_source import KeyPath
 from simulator.experiment.schema import Experiment
 
@@ -14,9 +16,9 @@ def experiment_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Tokenyard experiment", **schema}
 
 
-def keys_at(path: KeyPath, value: Any) -> set[str]:
-    """Return the keys known in the mapping at a key path of an experiment's tree; its values pick alternatives."""
-    root = experiment_schema()
+def keys_at(path: KeyPath, value: Any, model: type[BaseModel] = Experiment) -> set[str]:
+    """Return the keys known in the mapping at a key path of a model's tree; its values pick alternatives."""
+    root = model.model_json_schema()
     places = _alternatives(root, root, value)
     for part in path:
         value = value[part]

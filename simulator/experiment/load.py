@@ -5,18 +5,18 @@ from the project's root and from beside its data.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from simulator.core.errors import InputError
-from simulator.core.yaml_source import KeyPath, YamlSource, dump_yaml, read_yaml
+from simulator.core.yaml_source import KeyPath, YamlSource, dump_yaml, parse_yaml, read_yaml
 from simulator.experiment.checking import validate
 from simulator.experiment.named import looks_like_path
 from simulator.experiment.overrides import override, parse_set
 from simulator.experiment.schema import Experiment
+from simulator.experiment.sweeps.expand import labels_of, name_of, points_of
 from simulator.workload.traces import fitted_names, resolve
 
 # The keys whose values may be paths, wherever they stand, overrides included.
@@ -58,6 +58,7 @@ class LoadedExperiment:
         tree = self.base.model_dump(mode="json", exclude_none=True)
         # One generator's defaults may be no keys of another that a variant switches to.
         tree["workload"] = self.base.workload.model_dump(mode="json", exclude_unset=True)
+        tree["sweep"] = self.base.sweep.model_dump(mode="json", exclude_defaults=True)
         for section in ("slo", "compare", "sweep"):
             if not tree[section]:
                 del tree[section]
@@ -77,11 +78,24 @@ def load_experiment(path: Path, sets: Sequence[str] = ()) -> LoadedExperiment:
 
     An override of ``sets`` changes the base; an entry of ``compare`` or ``sweep`` for the same key wins over it.
     """
-    source = _named(read_yaml(path), path)
+    return _load(named(read_yaml(path), path), path.parent, sets)
+
+
+def load_mapping(values: Mapping[str, Any], folder: Path, sets: Sequence[str] = ()) -> LoadedExperiment:
+    """Return the experiment of plain values, as its YAML would give them; ``folder`` is where its paths count from.
+
+    Without a ``name`` it is called ``experiment``.
+    """
+    # Written and read again: then what is wrong has a place, and nothing is in it that YAML could not say.
+    source = parse_yaml(dump_yaml({"name": "experiment", **values}), "experiment")
+    return _load(source, folder, sets)
+
+
+def _load(source: YamlSource, folder: Path, sets: Sequence[str]) -> LoadedExperiment:
     for text in sets:
         key, value = parse_set(text)
         source = override(source, key, value, where=value.where())
-    source = _with_files(source, path.parent)
+    source = with_files(source, folder)
     base = validate(source)
     runs: dict[str, Variant] = {}
     for name, variant, swept, tree in _variants(source, base):
@@ -89,12 +103,13 @@ def load_experiment(path: Path, sets: Sequence[str] = ()) -> LoadedExperiment:
             hint = "drop the repeated value"
             raise InputError(f"two runs are named '{name}'", where=source.where(("sweep",)), hint=hint)
         config = validate(tree)
-        _check_trace(config, tree, path.parent)
+        check_trace(config, tree, folder)
         runs[name] = Variant(name, config, variant, swept)
-    return LoadedExperiment(base, list(runs.values()), path.parent, source)
+    return LoadedExperiment(base, list(runs.values()), folder, source)
 
 
-def _check_trace(config: Experiment, tree: YamlSource, folder: Path) -> None:
+def check_trace(config: Experiment, tree: YamlSource, folder: Path) -> None:
+    """Raise InputError, with its place, where the workload's trace is neither known nor a file."""
     trace = config.workload.trace
     if trace is None or trace in fitted_names():
         return
@@ -105,7 +120,8 @@ def _check_trace(config: Experiment, tree: YamlSource, folder: Path) -> None:
         raise InputError(error.message, where=where, hint=error.hint) from None
 
 
-def _named(source: YamlSource, path: Path) -> YamlSource:
+def named(source: YamlSource, path: Path) -> YamlSource:
+    """Return the tree with the file's name as its ``name`` where it has none."""
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.name.removesuffix(path.suffix)).lstrip("-.") or "experiment"
     return YamlSource({"name": stem, **source.value}, source.places)
 
@@ -113,42 +129,29 @@ def _named(source: YamlSource, path: Path) -> YamlSource:
 def _variants(source: YamlSource, base: Experiment) -> Iterator[tuple[str, str, dict[str, Any], YamlSource]]:
     """Yield each run's name, its variant, its swept values and its tree."""
     plain = YamlSource({key: at for key, at in source.value.items() if key not in ("compare", "sweep")}, source.places)
-    grid = [[(key, index) for index in range(len(values))] for key, values in base.sweep.items()]
-    labels = _labels(list(base.sweep))
+    points = points_of(base.sweep, source, base.seed)
+    labels = labels_of(points)
     for variant in base.compare or {base.name: {}}:
         changed = plain
         for key in base.compare.get(variant, {}):
-            changed = _apply(changed, source, key, ("compare", variant, key))
-        for point in product(*grid):
-            tree, swept = changed, {}
-            for key, index in point:
-                tree = _apply(tree, source, key, ("sweep", key, index))
-                swept[key] = base.sweep[key][index]
-            names = [variant] if base.compare or not swept else []
-            names += [f"{labels[key]}={_short(value)}" for key, value in swept.items()]
-            yield " ".join(names), variant, swept, tree
+            at: KeyPath = ("compare", variant, key)
+            changed = _apply(changed, key, source.part(at), source.where_key(at))
+        for point in points:
+            tree = changed
+            for key, value, where in point:
+                tree = _apply(tree, key, value, where)
+            names = [variant] if base.compare or not point else []
+            names += [name_of(point, labels)] if point else []
+            yield " ".join(names), variant, {one.key: one.value.value for one in point}, tree
 
 
-def _apply(tree: YamlSource, source: YamlSource, key: str, at: KeyPath) -> YamlSource:
-    where = source.where_key(at)
+def _apply(tree: YamlSource, key: str, value: YamlSource, where: str) -> YamlSource:
     if re.split(r"[.\[]", key)[0] in _NOT_PER_RUN:
         raise InputError(f"a run cannot override '{key}'", where=where)
-    return override(tree, key, source.part(at), where=where)
+    return override(tree, key, value, where=where)
 
 
-def _labels(paths: list[str]) -> dict[str, str]:
-    """Return each swept path's last key, or the whole path where two end alike."""
-    last = [path.rpartition(".")[2] for path in paths]
-    return {path: end if last.count(end) == 1 else path for path, end in zip(paths, last, strict=True)}
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict) and isinstance(value.get("name"), str):
-        return str(value["name"])
-    return Path(value).stem if isinstance(value, str) and value.startswith("/") else str(value)
-
-
-def _with_files(source: YamlSource, folder: Path) -> YamlSource:
+def with_files(source: YamlSource, folder: Path) -> YamlSource:
     """Return the tree with its paths made absolute; InputError where one leads nowhere."""
 
     def visit(value: Any, at: KeyPath) -> Any:

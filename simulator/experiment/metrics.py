@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.cluster.moves import Move
 from simulator.core import PS_PER_MS, PS_PER_S, Request
 from simulator.engine.latencies import InterTokenLatencies
 from simulator.engine.ledger import Ledger
@@ -105,6 +106,12 @@ def summarize(table: RequestTable, ledgers: Sequence[Ledger], slo: Slo, gpus: in
         "migrations": 0,
         "gpu_hours": gpus * duration / 3600,
     }
+
+
+def count_moves(moves: Sequence[Move]) -> dict[str, int]:
+    """Return how often KV went from one instance to another: transfers after a prompt, and migrations."""
+    kinds = [move.kind for move in moves]
+    return {"kv_transfers": kinds.count("transfer"), "migrations": kinds.count("migration")}
 
 
 def _good(table: RequestTable, slo: Slo) -> NDArray[np.bool_] | None:

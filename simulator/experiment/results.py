@@ -1,4 +1,4 @@
-"""The results folder: summary, configuration, and one row a request and a run of iterations."""
+"""The results folder: summary, configuration, and one row a request, a run of iterations, a stretch of tokens."""
 
 import csv
 import json
@@ -9,13 +9,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from simulator.cluster.moves import Move
 from simulator.core import PS_PER_S, Status
-from simulator.engine.ledger import RUN_COLUMNS, Ledger
+from simulator.engine.ledger import RUN_COLUMNS, Ledger, iteration_ends
 from simulator.experiment.arrow_columns import labels, numbers
 from simulator.experiment.metrics import RequestTable
 from simulator.workload.table import Workload
 
+_MOVES = ["transfer", "migration"]
 _ROWS = 1 << 17  # rows turned into Arrow at a time: bounds the memory of writing
 
 
@@ -127,14 +130,84 @@ class ResultsFolder:
                     },
                 )
 
-    def _write(self, name: str, columns: dict[str, Any]) -> None:
-        import pyarrow as pa
+    def add_spans(self, run: str, ledgers: Sequence[Ledger]) -> None:
+        """Append to ``spans.parquet`` in which stretches a run's requests made their tokens, by request and time."""
+        tables = [_token_spans(ledger.spans(), ledger.runs(), index) for index, ledger in enumerate(ledgers)]
+        spans = np.concatenate(tables)
+        spans = spans[np.lexsort((spans[:, 2], spans[:, 0]))]
+        for low in range(0, len(spans), _ROWS):
+            request, instance, first, last, tokens = spans[low : low + _ROWS].T
+            self._write(
+                "spans.parquet",
+                {
+                    "run": labels(np.zeros(len(request)), [run]),
+                    "request": numbers(request),
+                    "instance": numbers(instance.astype(np.int32)),
+                    "first_token_s": numbers(first / PS_PER_S),
+                    "last_token_s": numbers(last / PS_PER_S),
+                    "tokens": numbers(tokens.astype(np.int32)),
+                },
+            )
+
+    def add_moves(self, run: str, moves: Sequence[Move]) -> None:
+        """Append a run's transfers and migrations of KV to ``moves.parquet``, which is not there if nothing moved."""
+        for low in range(0, len(moves), _ROWS):
+            kinds, *columns = zip(*moves[low : low + _ROWS], strict=True)
+            request, source, target, asked, started, ended, size, stopped = (np.array(c, np.int64) for c in columns)
+            seconds = {"asked_s": asked, "started_s": started, "ended_s": ended, "stopped_s": stopped}
+            self._write(
+                "moves.parquet",
+                {
+                    "run": labels(np.zeros(len(kinds)), [run]),
+                    "kind": labels(np.array([_MOVES.index(kind) for kind in kinds]), _MOVES),
+                    "request": numbers(request),
+                    "source": numbers(source.astype(np.int32)),
+                    "target": numbers(target.astype(np.int32)),
+                    **{name: numbers(times / PS_PER_S) for name, times in seconds.items()},
+                    "bytes": numbers(size),
+                },
+            )
+
+    def copy_rows(self, name: str, source: Path) -> None:
+        """Append another results folder's table of that name, row group by row group; nothing if it has none."""
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_arrays(list(columns.values()), list(columns))
+        if not (source / name).exists():
+            return
+        with pq.ParquetFile(source / name) as file:
+            for group in range(file.num_row_groups):
+                self._append(name, file.read_row_group(group))
+
+    def _write(self, name: str, columns: dict[str, Any]) -> None:
+        import pyarrow as pa
+
+        self._append(name, pa.Table.from_arrays(list(columns.values()), list(columns)))
+
+    def _append(self, name: str, table: Any) -> None:
+        import pyarrow.parquet as pq
+
         if name not in self._writers:
             self._writers[name] = pq.ParquetWriter(self._part(name), table.schema, compression="zstd")
         self._writers[name].write_table(table)
 
     def _part(self, name: str) -> Path:
         return self.folder / f".{name}.part"
+
+
+def _token_spans(spans: NDArray[np.int64], runs: NDArray[np.int64], instance: int) -> NDArray[np.int64]:
+    """Return request, instance, first and last token's time in ps, and tokens of each span; shape (spans, 5)."""
+    if not len(spans):
+        return np.empty((0, 5), np.int64)
+    request, first, last = spans[:, 0], spans[:, 1], spans[:, 2]
+    # Iterations that somebody decodes in, up to and including each: those between that nobody does make no token.
+    ends = np.cumsum(runs[:, 3])
+    decoding = np.cumsum(np.where(runs[:, 4] > 0, runs[:, 3], 0))
+
+    def decodes_to(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        row = np.searchsorted(ends, numbers, side="right")
+        left: NDArray[np.int64] = np.where(runs[row, 4] > 0, ends[row] - 1 - numbers, 0)
+        return decoding[row] - left
+
+    tokens = decodes_to(last) - decodes_to(first) + 1
+    times = iteration_ends(runs, first), iteration_ends(runs, last)
+    return np.stack([request, np.full(len(spans), instance), *times, tokens], axis=1)

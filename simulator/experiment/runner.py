@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from simulator.cluster.cluster import Cluster
 from simulator.core import InputError, Streams
 from simulator.experiment.assemble import Assembly, assemble
+from simulator.experiment.costs import bill
 from simulator.experiment.load import LoadedExperiment, Variant
-from simulator.experiment.metrics import RequestTable, summarize
+from simulator.experiment.metrics import RequestTable, count_moves, summarize
 from simulator.experiment.results import ResultsFolder
 from simulator.experiment.schema import Slo
 from simulator.workload.build import build
@@ -92,11 +93,17 @@ def _run(
     ledgers = [server.core.ledger for server in assembly.servers]
     results.add_requests(variant.name, table, workload)
     results.add_iterations(variant.name, ledgers)
+    results.add_spans(variant.name, ledgers)
+    results.add_moves(variant.name, cluster.moves)
+    metrics = summarize(table, ledgers, config.slo, assembly.gpus)
+    tokens = int(table.output_tokens[table.completed].sum())
+    metrics |= count_moves(cluster.moves)
+    metrics |= bill(assembly.meters, ledgers, metrics["duration_s"], tokens)
     summary = {
         "name": variant.name,
         "variant": variant.variant,
         "sweep": variant.sweep,
-        "metrics": summarize(table, ledgers, config.slo, assembly.gpus),
+        "metrics": metrics,
         "slo": _slo_ms(config.slo),
         "offered_rate": _offered_rate(workload),
         "workload": {"name": workload.name, "requests": len(workload), "source": workload.source},

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from simulator.core.quantity import Duration
+from simulator.core.quantity import Duration, HourlyPrice, Size
+from simulator.experiment.cluster_sections import DisaggregationSpec, LinksSpec, MigrationSpec
 from simulator.experiment.named import (
     Named,
     Router,
@@ -18,6 +19,7 @@ from simulator.experiment.named import (
     known_model,
     scheduler_of,
 )
+from simulator.experiment.sweeps.section import Sweep
 from simulator.workload.spec import WorkloadSpec
 
 
@@ -79,6 +81,9 @@ class InstanceSpec(Strict):
     """A kind of serving instance and how many of it run."""
 
     count: Count = Field(1, description="how many instances of this kind")
+    role: Literal["mixed", "prefill", "decode"] = Field(
+        "mixed", description="which part of a request they serve; mixed: all of it"
+    )
     hardware: Annotated[str, BeforeValidator(known_hardware)] = Field(
         description="a hardware profile's name (tokenyard profiles) or the path of a profile YAML"
     )
@@ -102,8 +107,17 @@ class InstanceSpec(Strict):
     gpu_memory_utilization: FractionOrAuto = Field(
         "auto", description="share of the GPU's memory the engine may use; auto: the engine's default"
     )
+    swap_space: Size | None = Field(
+        None, description="host memory a GPU for KV blocks that a policy swaps out; none: nothing can be swapped"
+    )
     max_model_len: CountOrAuto = Field("auto", description="longest prompt plus output in tokens; auto: the model's")
     prefix_caching: Switch = Field(True, description="keep finished prompts' KV blocks for requests that start alike")
+    shared_prefix_reads: Literal["once", "each"] = Field(
+        "each",
+        description="how often an iteration's decodes read KV blocks that several requests share: once for all of them"
+        " (as FlashInfer's composable formats allow), or once for each",
+    )
+    price: HourlyPrice | None = Field(None, description="what an hour of one GPU costs; none: the hardware profile's")
 
     @model_validator(mode="before")
     @classmethod
@@ -124,6 +138,13 @@ class ClusterSpec(Strict):
 
     instances: tuple[InstanceSpec, ...] = Field(min_length=1)
     router: Router = Field(Named(name="least_outstanding"), description="the policy that picks a request's instance")
+    links: LinksSpec = Field(LinksSpec(), description="what KV travels between instances")
+    disaggregation: DisaggregationSpec | None = Field(
+        None, description="how requests go from prefill to decode instances, where instances have these roles"
+    )
+    migration: MigrationSpec | None = Field(
+        None, description="how decoding requests move between instances; none: they stay where they are"
+    )
 
 
 class Slo(Strict):
@@ -150,8 +171,8 @@ class Experiment(Strict):
     compare: Annotated[dict[str, dict[str, Any]], BeforeValidator(_empty_if_blank)] = Field(
         {}, description="variants by name; each maps key paths such as cluster.instances[*].scheduler to values"
     )
-    sweep: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(_empty_if_blank)] = Field(
-        {}, description="a key path's values; every variant runs at each combination of them"
+    sweep: Annotated[Sweep, BeforeValidator(_empty_if_blank)] = Field(
+        Sweep(), description="values to try by key path, and seeds; every variant runs at each combination of them"
     )
 
     @field_validator("compare", mode="before")

@@ -88,6 +88,37 @@ def test_a_run_of_iterations_is_a_row(tmp_path):
     assert (prefills["prefill_requests"], prefills["prefill_tokens"]) == (2, 512)
 
 
+def test_a_stretch_of_tokens_is_a_row(tmp_path):
+    one, other = Ledger(), Ledger()
+    add_run(one, start=S, first=S, iterations=1, prefills=2, prefill_tokens=512)
+    add_run(one, start=2 * S, first=S // 10, iterations=4, decodes=2)
+    add_run(one, start=3 * S, first=S, iterations=1, prefills=1)  # nobody decodes: a stall
+    add_run(one, start=4 * S, first=S // 10, iterations=2, decodes=1)
+    one.add_span(1, 0, 7, 0)
+    one.add_span(0, 0, 2, 0)
+    add_run(other, start=5 * S, first=S, iterations=3, decodes=1)
+    other.add_span(0, 1, 2, 1)
+    with ResultsFolder(tmp_path / "out") as results:
+        results.add_spans("one", [one, other])
+        results.add_spans("two", [Ledger()])
+    rows = pq.read_table(tmp_path / "out/spans.parquet").to_pylist()
+    assert [list(row.values()) for row in rows] == [
+        ["one", 0, 0, 2.0, 2.2, 3],
+        ["one", 0, 1, 7.0, 8.0, 2],
+        ["one", 1, 0, 2.0, 4.2, 7],
+    ]
+    assert list(rows[0]) == ["run", "request", "instance", "first_token_s", "last_token_s", "tokens"]
+
+
+def test_tables_are_copied_as_they_were_written(tmp_path):
+    folder = written(tmp_path, ("one", "two"))
+    with ResultsFolder(tmp_path / "copy") as results:
+        results.copy_rows("requests.parquet", folder)
+        results.copy_rows("none.parquet", folder)
+    assert (tmp_path / "copy/requests.parquet").read_bytes() == (folder / "requests.parquet").read_bytes()
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["requests.parquet"]
+
+
 def test_runs_follow_one_another_in_one_file(tmp_path):
     folder = written(tmp_path, ("one", "two"))
     assert pq.read_table(folder / "requests.parquet").column("run").to_pylist() == ["one"] * 4 + ["two"] * 4

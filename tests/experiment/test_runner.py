@@ -56,10 +56,11 @@ def test_a_run_repeats_itself_to_the_byte_and_so_do_exact_steps(file, tmp_path):
         contents(run_experiment(loaded, tmp_path / name, exact_steps=name == "exact").folder)
         for name in ("once", "again", "exact")
     )
-    tables = {"requests.parquet", "iterations.parquet"}
+    tables = {"requests.parquet", "iterations.parquet", "spans.parquet"}
     assert set(once) == tables | {"config.resolved.yaml", "summary.json", "summary.csv"}
     assert once == again
     assert once["requests.parquet"] == exact["requests.parquet"]
+    assert once["spans.parquet"] == exact["spans.parquet"]
     assert once["iterations.parquet"] != exact["iterations.parquet"], "which has a row for every iteration"
 
 

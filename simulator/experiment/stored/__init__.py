@@ -1,0 +1,1 @@
+"""Results that lie in a folder: finding runs, comparing them, following one request, and DataFrames."""
