@@ -1,5 +1,6 @@
 """``tokenyard compare``: runs beside each other, with signed differences."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -7,6 +8,9 @@ import typer
 
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Results folders, or FOLDER/RUN for a single run of one.")],
+    page: Annotated[
+        Path | None, typer.Option(help="Also write a page with plots of whole folders, such as compare.html.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Compare runs: each metric of each, and how it differs from the first one's.
@@ -19,11 +23,25 @@ def compare(
     from simulator.experiment.stored.differences import differences
     from simulator.experiment.stored.folder import find_runs
 
+    if page is not None:
+        _write_page(runs, page)
     found = differences([run for given in runs for run in find_runs(given)])
     if json:
         print_json(found)
     else:
         _print(found)
+
+
+def _write_page(given: list[str], page: Path) -> None:
+    from simulator.core import InputError
+    from simulator.report import write_comparison
+
+    folders = [Path(text) for text in given]
+    for folder in folders:
+        if not (folder / "summary.json").is_file():
+            raise InputError(f"{folder} is not a results folder", hint="a page shows whole folders, not FOLDER/RUN")
+    write_comparison(folders, page)
+    typer.echo(f"Page: {page}", err=True)
 
 
 def _print(found: dict[str, Any]) -> None:

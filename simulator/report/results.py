@@ -82,7 +82,11 @@ class RunTables:
 
     def iterations(self, columns: Sequence[str]) -> dict[str, Column]:
         """Return columns of the run's iterations, one entry a stretch of an unchanged batch."""
-        return _read(self.folder / "iterations.parquet", self.stored_name, columns)
+        path = self.folder / "iterations.parquet"
+        if not path.exists() and self.run.metric("completed") == 0:
+            # Where every request fails on arrival, no instance runs anything, and nothing is written.
+            return {name: np.array([]) for name in columns}
+        return _read(path, self.stored_name, columns)
 
     def spans(self, columns: Sequence[str]) -> dict[str, Column] | None:
         """Return columns of the stretches in which requests made tokens; ``None`` for results that don't hold them."""

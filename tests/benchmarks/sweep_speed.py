@@ -1,4 +1,4 @@
-"""Wall time of one sweep on one core and on two: the routers experiment with two seeds a point, 50 points.
+"""Wall time of one sweep on one core and on two: the routers experiment with four seeds a point, 100 points.
 
 Run from the project's root on a quiet machine: python -m tests.benchmarks.sweep_speed
 """
@@ -16,7 +16,7 @@ EXPERIMENT = data_dir("experiments") / "compare/routers.yaml"
 
 
 def main():
-    loaded = load_experiment(EXPERIMENT, ["sweep.seeds=2"])
+    loaded = load_experiment(EXPERIMENT, ["sweep.seeds=4"])
     seconds = {}
     for jobs in (1, 2):
         with TemporaryDirectory() as out:

@@ -94,3 +94,12 @@ def test_inspect_says_what_is_wrong(capsys, results, args, message):
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_compare_writes_a_page_of_whole_folders(capsys, results, tmp_path):
+    page = tmp_path / "compare.html"
+    code, _, err = call(capsys, "compare", results, "--page", page)
+    assert (code, f"Page: {page}" in err) == (0, True)
+    assert "two GPUs" in page.read_text()
+    code, _, err = call(capsys, "compare", results, f"{results}/one GPU", "--page", page)
+    assert (code, "not a results folder" in err) == (2, True)

@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 import subprocess
@@ -9,7 +10,9 @@ import pytest
 from matplotlib.image import imread
 
 from simulator.core.errors import InputError
-from simulator.report import write_report
+from simulator.experiment.load import load_experiment
+from simulator.experiment.runner import run_experiment
+from simulator.report import write_report, write_timelines
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +140,22 @@ def test_odd_results_are_drawn_too(make_results, tmp_path, runs, instances, judg
     assert all(_colours(path) > 20 for path in written if path.suffix == ".png")
     assert (folder / "plots" / "goodput.svg").exists() == (len({run.get("rate") for run in runs}) > 1)
     assert not re.search(r"\bnan\b", re.sub(r"<script.*?</script>", "", written[-1].read_text(), flags=re.DOTALL))
+
+
+def test_a_run_in_which_every_request_fails_on_arrival_has_a_page_and_a_time_line(tmp_path):
+    """Nothing ever runs, so there is no ``iterations.parquet``."""
+    file = tmp_path / "none.yaml"
+    file.write_text(
+        "name: none\nworkload: {trace: azure_conv_2023, duration: 5s}\nmodel: llama-3.1-8b\n"
+        "cluster: {instances: [{hardware: h100_sxm, scheduler: vllm, max_model_len: 2}]}\n",
+        encoding="utf-8",
+    )
+    folder = run_experiment(load_experiment(file), tmp_path).folder
+    assert not (folder / "iterations.parquet").exists()
+    page = write_report(folder)[-1].read_text(encoding="utf-8")
+    assert "No request completed." in page and "exceed the context limit of 2" in page
+    (path,) = write_timelines(folder)
+    assert "failed #0" in gzip.decompress(path.read_bytes()).decode()
 
 
 def test_plots_of_an_earlier_report_do_not_linger(make_results, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,10 +89,13 @@ class Sweep:
         summary: dict[str, Any] = {"schema": SCHEMA, "experiment": self.loaded.name, "runs": runs}
         if (comparison := comparison_of(runs)) is not None:
             summary["comparison"] = comparison
-        with ResultsFolder(self.store.folder.parent) as results:
-            for key in there:
-                for name in TABLES:
+        with ResultsFolder(self.store.folder.parent) as results, ThreadPoolExecutor(len(TABLES)) as pool:
+            # Arrow works without the interpreter's lock, so the tables are written at the same time.
+            def merge(name: str) -> None:
+                for key in there:
                     results.copy_rows(name, self.store.path(key))
+
+            list(pool.map(merge, TABLES))
             results.write_text("config.resolved.yaml", self.loaded.resolved())
             results.write_summary(summary)
         return summary
