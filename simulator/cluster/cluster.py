@@ -59,9 +59,9 @@ class Cluster:
         self.network = Network(self.clock)
         self.moves: list[Move] = []
         self.rng = rng
-        self.servers = servers
         self._total = len(workload)
         self.front = router if isinstance(router, Front) else RouterFront(router)
+        self.servers = servers = self.front.equip(servers)
         self.instances = [
             Instance(
                 self.clock,

@@ -45,7 +45,7 @@ class Disaggregated(Front):
             router.start(len(pool), cluster.rng)
             router.watch([cluster.instances[index] for index in pool])
             self._watch_queues(router, pool)
-        self.handover.start(cluster, [cluster.instances[index] for index in self.decode])
+        self.handover.start(cluster, [cluster.instances[index] for index in self.decode], self._choose)
 
     def _watch_queues(self, router: Router, pool: Sequence[int]) -> None:
         if router.wants_queues:
@@ -69,7 +69,10 @@ class Disaggregated(Front):
             self.decode_router.ended(slot, request)
 
     def handed_over(self, instance: Instance, request: Request) -> None:
-        """Choose the decode instance of a request that has its first token."""
+        """Look for a decode instance for a request that has its first token."""
+        self.handover.take(instance, request)
+
+    def _choose(self, instance: Instance, request: Request) -> None:
         self.prefill_router.ended(self._prefill_slot[instance.index], request)
         slot = self.decode_router.route(request)
         self.decode_router.sent(slot, request)

@@ -1,7 +1,7 @@
 """Instances that come and go behind a router: started, drained, crashed, out of reach. No request is lost sight of."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -84,18 +84,23 @@ class Fleet(Front):
         count = len(cluster.instances)
         if any(server.fresh is None for server in cluster.servers):
             raise InputError("an instance that comes and goes needs a way to make its engine anew (Server.fresh)")
+        if self.loss.in_flight in ("resume", "migrate"):
+            for instance in cluster.instances:
+                if not instance.core.scheduler.recomputes:
+                    name = type(instance.core.scheduler).__name__
+                    raise InputError(f"scheduler {name} cannot resume a request", hint="in_flight: retry, or fail")
         self.present: list[dict[Request, None]] = [{} for _ in range(count)]
         self.state = [State.SERVING] * count
         self.unreachable = [0] * count  # how many faults of its links last
         self.leaving: set[int] = set()  # with notice: they take nothing any more
         self.open = set(range(count))
+        self.missing: dict[Request, None] = {}  # lost, which nobody has noticed yet
         self.lost: dict[Request, int] = {}  # how often each was
-        self.losses = 0
         self._starts = [0] * count  # how often each was started
         self._returning: set[int] = set()  # lost, and will be back at a time known already
         self._slow: list[list[float]] = [[] for _ in range(count)]  # factors that hold now
         self._up_since = [0] * count
-        self._up = [0] * count
+        self._up: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         self.evacuation = Evacuation(self, self.loss.copying) if self.loss.copying else None
         self.router.start(count, cluster.rng)
         self.router.watch(cluster.instances)
@@ -212,10 +217,10 @@ class Fleet(Front):
         cores = [self.cluster.instances[index] for index in self.those(State.SERVING)]
         return len(self.held) + sum(len(each.core.scheduler.queue) + len(each.coming) for each in cores)
 
-    def up_ps(self, index: int, until: int) -> int:
-        """Return how long an instance was up (starting, serving or draining) before a time; it is paid for that."""
-        since = self._up_since[index]
-        return self._up[index] + (max(until - since, 0) if self._is_up(index) else 0)
+    def up_ps(self, index: int, since: int, until: int) -> int:
+        """Return for how much of the time from ``since`` to ``until`` an instance was paid: not off, not taken away."""
+        spans = [*self._up[index], (self._up_since[index], until)] if self._is_up(index) else self._up[index]
+        return sum(max(min(end, until) - max(begin, since), 0) for begin, end in spans)
 
     # Inside
 
@@ -227,7 +232,7 @@ class Fleet(Front):
         self.state[index] = state
         if self._is_up(index) != was_up:
             if was_up:
-                self._up[index] += now - self._up_since[index]
+                self._up[index].append((self._up_since[index], now))
             self._up_since[index] = now
         self._open_or_close(index)
 
@@ -266,14 +271,16 @@ class Fleet(Front):
         instance, fresh = self.cluster.instances[index], self.cluster.servers[index].fresh
         assert fresh is not None
         decodes, now = instance.core.decodes, self.cluster.clock.time
-        for request in self.present[index]:
+        lost, self.present[index] = self.present[index], {}
+        self.missing |= lost
+        for request in lost:
             if request in decodes:
                 decodes.remove(request)
         instance.go_on(fresh(instance.core.ledger), self._cost(index))
         self.leaving.discard(index)
         self._enter(index, after)
         # Not at this very moment, at which other instances may or may not have decided already.
-        self.at(now + max(self.loss.noticed_after, 1), lambda: self._send_on(index, why))
+        self.at(now + max(self.loss.noticed_after, 1), lambda: self._send_on(index, why, lost))
         if back_after is not None:
             self.at(now + max(back_after, 1), lambda: self._back(index))
 
@@ -281,12 +288,11 @@ class Fleet(Front):
         self._returning.remove(index)
         self._enter(index, State.SERVING)
 
-    def _send_on(self, index: int, why: str) -> None:
-        """Decide what becomes of all that were on an instance when it was lost."""
-        requests, loss = list(self.present[index]), self.loss
-        self.losses += len(requests)
+    def _send_on(self, index: int, why: str, requests: Collection[Request]) -> None:
+        """Decide what becomes of those that were on an instance when it was lost."""
+        loss = self.loss
         for request in requests:
-            del self.present[index][request]
+            del self.missing[request]
             self.router.ended(index, request)
         for request in requests:
             request.computed = request.blocks = 0

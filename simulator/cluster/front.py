@@ -1,6 +1,7 @@
 """What stands between the clients and the instances: where a request goes first, and what becomes of it then."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simulator.cluster.router import Router
@@ -8,7 +9,7 @@ from simulator.core import Request
 from simulator.engine.instance import Instance
 
 if TYPE_CHECKING:
-    from simulator.cluster.cluster import Cluster
+    from simulator.cluster.cluster import Cluster, Server
 
 
 class Front(ABC):
@@ -19,6 +20,10 @@ class Front(ABC):
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle."""
         self.cluster = cluster
+
+    def equip(self, servers: "Sequence[Server]") -> "Sequence[Server]":
+        """Return the servers as this front needs them, before instances are made of them."""
+        return servers
 
     @abstractmethod
     def arrived(self, request: Request) -> None:

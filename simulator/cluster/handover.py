@@ -16,6 +16,7 @@ from simulator.cluster.moves import Move
 from simulator.cluster.topology import Topology
 from simulator.core import InputError, Request
 from simulator.core.units import PS_PER_S
+from simulator.engine.clock import HAND_OVER, Alarm
 from simulator.engine.instance import Instance
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Handover:
 
     ``transfer``: ``whole``, after the prompt; or ``layerwise``, as its layers are computed, so that only what the link
     alone could not carry meanwhile (at least the last layer) is left. ``mode``: ``push`` sends as soon as the KV blocks
-    are free; ``pull`` also waits until the blocks of requests that wait for a slot there are less than ``backlog`` of
-    all.
+    are free; ``pull`` also waits until the blocks of requests that come or wait for a slot there are less than
+    ``backlog`` of all.
     """
 
     def __init__(
@@ -69,9 +70,15 @@ class Handover:
         # What else a target asks before it takes a request; while nobody finishes there, a no must stay a no.
         self.admits: Callable[[Instance, Request], bool] | None = None
 
-    def start(self, cluster: "Cluster", targets: list[Instance]) -> None:
-        """Begin with all instances idle; InputError if one of the targets cannot go on with others' requests."""
+    def start(self, cluster: "Cluster", targets: list[Instance], choose: Callable[[Instance, Request], None]) -> None:
+        """Begin with all instances idle; InputError if one of the targets cannot go on with others' requests.
+
+        ``choose`` hears of every request that ``take`` got, and from which instance, to ``ask`` for a target.
+        """
         self.cluster = cluster
+        self._choose = choose
+        self._taken: list[tuple[int, Request, Instance]] = []
+        self._alarm = Alarm(cluster.clock, self._choose_all)
         for instance in targets:
             if not instance.core.scheduler.adopts:
                 name = type(instance.core.scheduler).__name__
@@ -90,6 +97,18 @@ class Handover:
         request.finished_at = self.cluster.clock.time
         instance.on_finish(instance, request)
         return True
+
+    def take(self, instance: Instance, request: Request) -> None:
+        """Take over a request that made its first token; of several at one moment, in whatever order instances end."""
+        self._taken.append((request.index, request, instance))
+        if len(self._taken) == 1:
+            self._alarm.set(self.cluster.clock.time, HAND_OVER)
+
+    def _choose_all(self, now: int) -> None:
+        taken = sorted(self._taken)
+        self._taken.clear()
+        for _, request, instance in taken:
+            self._choose(instance, request)
 
     def ask(self, request: Request, source: Instance, target: Instance) -> None:
         """Move a request that was handed over at the source as soon as the target has room for its KV."""
@@ -127,6 +146,7 @@ class Handover:
 
     def _backlogged(self, target: Instance) -> bool:
         waiting = sum(request.blocks for request in target.core.scheduler.adopted)
+        waiting += sum(self.moving[target.index].values())
         return waiting > 0 and waiting >= self.backlog * target.core.kv.total
 
     def _received(self, moving: _Moving, transfer: Transfer) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import count
 from math import ceil, inf
 
 from simulator.core import InputError
@@ -35,6 +36,7 @@ class Transfer:
     size: float
     done: Callable[["Transfer"], None]
     started: int
+    number: int = 0  # of those sent over the network
     left: float = field(init=False)
     rate: float = field(init=False, default=0.0)
     since: int = field(init=False, default=0)  # ps, when ``left`` was right
@@ -54,8 +56,10 @@ class Network:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._on: dict[Link, dict[Transfer, None]] = {}
-        self._arrivals: list[tuple[int, int, Transfer]] = []  # a heap; an entry whose time is not ``ends`` is void
-        self._number = 0
+        # A heap by time, then as they were sent; an entry whose time is not ``ends`` is void.
+        self._arrivals: list[tuple[int, int, int, Transfer]] = []
+        self._entries = count()
+        self._sent = 0
         self.active = 0  # transfers on their way
         self._alarm = Alarm(clock, self._arrive)
 
@@ -63,7 +67,8 @@ class Network:
         """Let bytes travel a path from now on (after its latencies); return the transfer, which ``cancel`` takes."""
         # A link without limit never slows anything down.
         finite = tuple(link for link in path if link.bandwidth != inf)
-        transfer = Transfer(finite, size, done, self._clock.time)
+        self._sent += 1
+        transfer = Transfer(finite, size, done, self._clock.time, self._sent)
         latency = sum(link.latency for link in path)
         if latency:
             Alarm(self._clock, lambda now: self._begin(transfer)).set(self._clock.time + latency, ARRIVE)
@@ -101,7 +106,7 @@ class Network:
     def _arrive(self, now: int) -> None:
         arrived = []
         while self._arrivals and self._arrivals[0][0] <= now:
-            ends, _, transfer = heappop(self._arrivals)
+            ends, _, _, transfer = heappop(self._arrivals)
             if transfer.ends == ends:
                 self._leave(transfer)
                 arrived.append(transfer)
@@ -137,12 +142,11 @@ class Network:
         transfer.left = max(transfer.left - transfer.rate * ((now - transfer.since) / PS_PER_S), 0.0)
         transfer.rate, transfer.since = rate, now
         transfer.ends = now + (0 if rate == inf else ceil(transfer.left / rate * PS_PER_S))
-        self._number += 1
-        heappush(self._arrivals, (transfer.ends, self._number, transfer))
+        heappush(self._arrivals, (transfer.ends, transfer.number, next(self._entries), transfer))
 
     def _wake(self) -> None:
         arrivals = self._arrivals
-        while arrivals and arrivals[0][2].ends != arrivals[0][0]:
+        while arrivals and arrivals[0][3].ends != arrivals[0][0]:
             heappop(arrivals)
         if arrivals:
             self._alarm.set(max(arrivals[0][0], self._clock.time), ARRIVE)

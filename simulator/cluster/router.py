@@ -60,8 +60,9 @@ class Router(ABC):
 class Least:
     """The instance with the smallest value, found and updated in O(log n); ties go to the one chosen longest ago.
 
-    A closed instance keeps its value, but is chosen only where all are closed. An instance's key holds its value and, below it, when it was chosen last. With few instances, looking at all keys is
-    cheapest; with more, they stand in a heap, where an entry counts only if it is its instance's latest key.
+    A closed instance keeps its value, but is chosen only where all are closed. An instance's key holds its value and,
+    below it, when it was chosen last. With few instances, looking at all keys is cheapest; with more, they stand in a
+    heap, where an entry counts only if it is its instance's latest key.
     """
 
     def __init__(self, instances: int) -> None:

@@ -49,7 +49,7 @@ def go_on(instance: Instance, request: Request) -> None:
 
 
 class TokenJSQ(Front):
-    """Splitwise's baseline: a request is served where the fewest tokens are pending, prompts whole and each output 1."""
+    """Splitwise's baseline: requests go where the fewest tokens are pending, prompts whole and each output 1."""
 
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle."""
@@ -110,7 +110,7 @@ class Splitwise(Front):
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle and at home."""
         super().start(cluster)
-        self.handover.start(cluster, list(cluster.instances))
+        self.handover.start(cluster, list(cluster.instances), self._move)
         self._capacity = [instance.core.kv.total * instance.core.kv.block_size for instance in cluster.instances]
 
     def arrived(self, request: Request) -> None:
@@ -129,6 +129,9 @@ class Splitwise(Front):
 
     def handed_over(self, instance: Instance, request: Request) -> None:
         """Move a request's KV to the instance chosen for its output, or let it go on where it is."""
+        self.handover.take(instance, request)
+
+    def _move(self, instance: Instance, request: Request) -> None:
         token = self._assigned[request].token
         if token == instance.index:
             go_on(instance, request)

@@ -63,7 +63,7 @@ class TetriInfer(Front):
         super().start(cluster)
         flips = self.flip_after_ps is not None
         targets = list(cluster.instances) if flips else [cluster.instances[index] for index in self.decode]
-        self.handover.start(cluster, targets)
+        self.handover.start(cluster, targets, self._choose)
         self.handover.admits = self._admits
         self._capacity = [instance.core.kv.total * instance.core.kv.block_size for instance in cluster.instances]
         if flips:
@@ -83,7 +83,10 @@ class TetriInfer(Front):
         instance.submit(request)
 
     def handed_over(self, instance: Instance, request: Request) -> None:
-        """Choose the decode instance of a request that has its first token."""
+        """Look for a decode instance for a request that has its first token."""
+        self.handover.take(instance, request)
+
+    def _choose(self, instance: Instance, request: Request) -> None:
         self._prompt_done(instance.index, request)
         predicted = self._predicted[request] = max(round(self.predictor.predict(request)), 1)
         index = self._pick(request.prompt_tokens + predicted)
@@ -162,9 +165,9 @@ class TetriInfer(Front):
     def _look(self, now: int) -> None:
         """Flip the role of an instance that was idle for long, where nobody of the other role is."""
         assert self.flip_after_ps is not None
-        for index, since in self._idle_since.items():
+        for since, index in sorted((since, index) for index, since in self._idle_since.items()):
             if now - since < self.flip_after_ps:
-                return  # those behind it are idle for less
+                return
             prefills = index in self.prefill.members
             mine, other = len(self.prefill), self.decode
             if not prefills:
@@ -178,7 +181,6 @@ class TetriInfer(Front):
                 self.decode.remove(index)
                 self.prefill.join(index)
             self.flips += 1
-            del self._idle_since[index]
             self._idle_since[index] = now
             return
 

@@ -6,13 +6,14 @@ from typing import Any, Final
 
 import simpy
 
-# At one moment, arrivals come before iterations end, these before closed-loop clients send their next request, and new
-# iterations begin last. Without this order, results would depend on which of two events at the same picosecond was
-# scheduled first, and so on --exact-steps.
+# At one moment, arrivals come before iterations end, these before requests are handed from instance to instance, these
+# before closed-loop clients send their next request, and new iterations begin last. Without this order, results would
+# depend on which of two events at the same picosecond was scheduled first, and so on --exact-steps.
 ARRIVE: Final = 1
 END: Final = 2
-SEND: Final = 3
-BEGIN: Final = 4
+HAND_OVER: Final = 3
+SEND: Final = 4
+BEGIN: Final = 5
 
 
 class Clock(simpy.Environment):

@@ -69,15 +69,18 @@ class Instance:
         self._claims: list[Callable[[], bool]] = []  # after it
         self._woken = False  # by ``wake`` since the last decision
         self._cut_to = 0  # iterations of a run that was cut
+        self._processes = 0
         self._alarm = Alarm(clock, lambda now: None)
         self._begin()
 
-    def _begin(self) -> Callable[[int], None]:
-        """Return what the alarm wakes: a new process that serves with the present engine and cost model."""
+    def _begin(self) -> None:
+        """Let the alarm wake a new process that serves with the present engine and cost model."""
         self.core.scheduler.estimates = Estimates(self.cost, self.core.decodes)
+        self._look_again = FOREVER
+        self._processes += 1
         serving = self._serve()
         next(serving)
-        return serving.send
+        self._alarm.wake = serving.send
 
     def go_on(self, core: EngineCore, cost: CostModel) -> None:
         """Serve on with another engine, or the same at another speed; to be called in an errand.
@@ -205,7 +208,7 @@ class Instance:
         queue, members, add_run = scheduler.queue, decodes.members, core.ledger.add_packed_run
         exact_steps, on_finish, coming, lag = self.exact_steps, self.on_finish, self._coming, self.admission_lag
         agenda, numbers, errands, claims = clock.agenda, clock.numbers, self._errands, self._claims
-        preempted = 0
+        preempted, process = 0, self._processes
         self._idle = True
         known = now = yield  # known: ps, up to when a decision that lags behind knows what happened
         while True:
@@ -216,8 +219,8 @@ class Instance:
             scheduler.now = now
             while errands:
                 errands.pop(0)()
-                if core is not self.core or cost is not self.cost:
-                    yield  # another process goes on from here (``go_on``), this one is not woken again
+                if process != self._processes:
+                    yield  # another one goes on from here (``go_on``), and this one is not woken again
             while coming and coming[0][0] <= (known if lag else now):
                 scheduler.add(coming.popleft()[1])
             chunks, horizon, arrivals_matter, outlives_finishes, until, extras = scheduler.plan()
@@ -334,8 +337,8 @@ class Instance:
                 requests, start, paid, used = len(members), now, 0, kv.total - kv.free
                 context = decodes.offsets + requests * decodes.iteration
                 if lag and core.unheard:
-                    if (blocks := decodes.blocks_next()) > kv.free:
-                        break
+                    if (blocks := decodes.blocks_next()) > kv.free or (agenda and agenda[0][0] == now):
+                        break  # to decide anew, after whatever else happens at this moment
                     kv.take(blocks)
                     core.hear()
                     paid = 1

@@ -65,6 +65,7 @@ class Scheduler(ABC):
 
     A class tells where it comes from (``source``: authors, title, venue) and what it does not promise: ``idles``, it
     may run nothing though somebody waits; ``starves``, a stream of others may keep a request waiting for ever.
+    ``recomputes``: a request that is added with tokens made already has them computed again, after its prompt.
     ``adopts``: requests can come with their KV (``adopt``), wait for a slot in ``adopted``, and leave with it
     (``withdraw``).
     """
@@ -72,6 +73,7 @@ class Scheduler(ABC):
     source: ClassVar[str] = ""
     idles: ClassVar[bool] = False
     starves: ClassVar[bool] = False
+    recomputes: ClassVar[bool] = True
     adopts: ClassVar[bool] = False
 
     kv: KVPool

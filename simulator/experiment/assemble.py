@@ -81,7 +81,7 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
         meters += [kind.meter] * spec.count
         kinds.append(kind.describe(position))
         costs.append(kind.cost)
-    router = front_of(config.cluster, model)
+    router = front_of(config.cluster, model, config.seed)
     gpus = sum(spec.count * spec.tensor_parallel * spec.pipeline_parallel for spec in config.cluster.instances)
     return Assembly(servers, router, gpus, kinds, costs, meters)
 
@@ -116,12 +116,14 @@ class _Kind:
 
     def server(self) -> Server:
         """Return a new server of this kind."""
+        return Server(self._core(Ledger()), self.cost, self.build.admission_lag, self.intake_ps, self._core)
+
+    def _core(self, ledger: Ledger) -> EngineCore:
         spec, kv = self.spec, self._pool()
         scheduler = SCHEDULERS.make(spec.scheduler.name, spec.scheduler.params)
         host = HostMemory(kv, self.swap_blocks, self.swap_ps)
         once = spec.shared_prefix_reads == "once"
-        core = EngineCore(kv, scheduler, Ledger(), self.max_model_len, host=host, shared_once=once)
-        return Server(core, self.cost, self.build.admission_lag, self.intake_ps)
+        return EngineCore(kv, scheduler, ledger, self.max_model_len, host=host, shared_once=once)
 
     def _pool(self) -> KVPool:
         # Without common prefixes no block is ever found by its content, and counting is exact.

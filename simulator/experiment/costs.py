@@ -89,15 +89,25 @@ def matmul_flops(model: Transformer) -> float:
     return 2.0 * (model.active_parameters - looked_up)
 
 
-def bill(meters: Sequence[Meter], ledgers: Sequence[Ledger], duration_s: float, tokens: int) -> dict[str, Any]:
+def bill(
+    meters: Sequence[Meter],
+    ledgers: Sequence[Ledger],
+    duration_s: float,
+    tokens: int,
+    up_s: Sequence[float] | None = None,
+) -> dict[str, Any]:
     """Return a run's cost and energy; ``tokens`` are the output tokens of completed requests.
 
-    GPUs are paid and powered from the first arrival to the last request's end. A figure is None where the price or the
+    GPUs are paid and powered from the first arrival to the last request's end, or where instances come and go for
+    ``up_s`` seconds each. A figure is None where the price or the
     power of any GPU is unknown.
     """
-    hours = duration_s / 3600
-    cost = _sum(None if each.usd_per_hour is None else each.gpus * each.usd_per_hour * hours for each in meters)
-    energy = _sum(each.joules(ledger, duration_s) for each, ledger in zip(meters, ledgers, strict=True))
+    seconds = [duration_s] * len(meters) if up_s is None else up_s
+    cost = _sum(
+        None if each.usd_per_hour is None else each.gpus * each.usd_per_hour * (up / 3600)
+        for each, up in zip(meters, seconds, strict=True)
+    )
+    energy = _sum(each.joules(ledger, up) for each, ledger, up in zip(meters, ledgers, seconds, strict=True))
     return {
         "cost_usd": cost,
         "usd_per_million_output_tokens": None if cost is None or not tokens else cost / (tokens / 1e6),

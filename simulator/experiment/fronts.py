@@ -1,23 +1,29 @@
 """From ``cluster:`` to what stands before the instances: a router, migration, or a split of prefill and decode."""
 
+from collections.abc import Sequence
+
 from simulator.cluster.front import Front
 from simulator.cluster.registry import ROUTERS
 from simulator.cluster.router import Router
 from simulator.cluster.topology import Place, Topology
 from simulator.core import InputError, to_ps
+from simulator.experiment.cluster_sections import MigrationSpec
 from simulator.experiment.disaggregation import disaggregated
+from simulator.experiment.fleets import fleet
 from simulator.experiment.migration import migrating
 from simulator.experiment.named import Named
-from simulator.experiment.schema import ClusterSpec
+from simulator.experiment.schema import ClusterSpec, InstanceSpec
 from simulator.hardware.profile import Profile
 from simulator.hardware.registry import load_profile
 from simulator.model.transformer import Transformer
 
 
-def front_of(cluster: ClusterSpec, model: Transformer) -> Router | Front:
+def front_of(cluster: ClusterSpec, model: Transformer, seed: int) -> Router | Front:
     """Return a cluster's router or front; InputError names the key of what does not fit together."""
     specs = [spec for spec in cluster.instances for _ in range(spec.count)]
     router = _router(cluster.router)
+    if cluster.faults is not None or cluster.autoscaling is not None:
+        return _fleet(cluster, specs, router, model, seed)
     if all(spec.role == "mixed" for spec in specs):
         if cluster.disaggregation is not None:
             raise InputError(
@@ -35,6 +41,21 @@ def front_of(cluster: ClusterSpec, model: Transformer) -> Router | Front:
             hint="leave out role, or cluster.migration",
         )
     return disaggregated(cluster.disaggregation, specs, router, topology_of(cluster), model)
+
+
+def _fleet(cluster: ClusterSpec, specs: Sequence[InstanceSpec], router: Router, model: Transformer, seed: int) -> Front:
+    """Return the front of a cluster whose instances come and go."""
+    key = "faults" if cluster.faults is not None else "autoscaling"
+    if cluster.migration is not None or any(spec.role != "mixed" for spec in specs):
+        raise InputError(
+            "instances that come and go behind anything but a router",
+            where=f"cluster.{key}",
+            hint="leave out cluster.migration and roles; faults.in_flight: migrate moves requests before a spot ends",
+        )
+    copying = None
+    if cluster.faults is not None and cluster.faults.in_flight == "migrate":
+        copying = migrating(MigrationSpec(), specs, router, topology_of(cluster), model).copying
+    return fleet(cluster.faults, cluster.autoscaling, [spec.scheduler.name for spec in specs], router, copying, seed)
 
 
 def topology_of(cluster: ClusterSpec) -> Topology:

@@ -170,6 +170,12 @@ def _check_router(choice: Named) -> Named:
     return _check_policy(ROUTERS, choice)
 
 
+def _check_autoscaler(choice: Named) -> Named:
+    from simulator.cluster.registry import AUTOSCALERS
+
+    return _check_policy(AUTOSCALERS, choice)
+
+
 _JSON_SCHEMA = {
     "anyOf": [
         {"type": "string"},
@@ -186,5 +192,11 @@ Router = Annotated[
     Named,
     BeforeValidator(lambda value: Named.read(value, "least_outstanding")),
     AfterValidator(_check_router),
+    WithJsonSchema(_JSON_SCHEMA),
+]
+Autoscaler = Annotated[
+    Named,
+    BeforeValidator(lambda value: Named.read(value, "target_utilization")),
+    AfterValidator(_check_autoscaler),
     WithJsonSchema(_JSON_SCHEMA),
 ]

@@ -11,6 +11,7 @@ from simulator.cluster.cluster import Cluster
 from simulator.core import InputError, Streams
 from simulator.experiment.assemble import Assembly, assemble
 from simulator.experiment.costs import bill
+from simulator.experiment.fleets import up_seconds
 from simulator.experiment.load import LoadedExperiment, Variant
 from simulator.experiment.metrics import RequestTable, count_moves, summarize
 from simulator.experiment.results import ResultsFolder
@@ -98,7 +99,11 @@ def _run(
     metrics = summarize(table, ledgers, config.slo, assembly.gpus)
     tokens = int(table.output_tokens[table.completed].sum())
     metrics |= count_moves(cluster.moves)
-    metrics |= bill(assembly.meters, ledgers, metrics["duration_s"], tokens)
+    up = up_seconds(cluster, table)
+    if up is not None:
+        pairs = zip(assembly.meters, up, strict=True)
+        metrics["gpu_hours"] = sum(meter.gpus * seconds for meter, seconds in pairs) / 3600
+    metrics |= bill(assembly.meters, ledgers, metrics["duration_s"], tokens, up)
     summary = {
         "name": variant.name,
         "variant": variant.variant,

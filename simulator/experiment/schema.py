@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from simulator.core.quantity import Duration, HourlyPrice, Size
 from simulator.experiment.cluster_sections import DisaggregationSpec, LinksSpec, MigrationSpec
+from simulator.experiment.fleet_sections import AutoscalingSpec, FaultsSpec
 from simulator.experiment.named import (
     Named,
     Router,
@@ -144,6 +145,12 @@ class ClusterSpec(Strict):
     )
     migration: MigrationSpec | None = Field(
         None, description="how decoding requests move between instances; none: they stay where they are"
+    )
+    faults: FaultsSpec | None = Field(
+        None, description="instances that crash, slow down, lose their links or are taken away, and their requests"
+    )
+    autoscaling: AutoscalingSpec | None = Field(
+        None, description="instances are started and stopped as load asks for it; none: all serve all the time"
     )
 
 

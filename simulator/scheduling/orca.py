@@ -23,6 +23,7 @@ class Orca(Scheduler):
     """
 
     source = "Yu et al., Orca: A Distributed Serving System for Transformer-Based Generative Models, OSDI 2022, Alg. 1"
+    recomputes = False
 
     def __init__(
         self, *, max_num_seqs: int = 256, reserve: Reserve = "max", max_len: int = 2048, contiguous: bool = False

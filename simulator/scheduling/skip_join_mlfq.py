@@ -1,6 +1,7 @@
 """FastServe: skip-join multi-level feedback queues, and KV swapped ahead of need."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 
 from simulator.core import InputError, Request, to_ps
 from simulator.core.quantity import Duration
@@ -15,17 +16,15 @@ from simulator.scheduling.registry import scheduler
 class SkipJoinMLFQ(MLFQ):
     """FastServe: a newcomer joins the highest queue whose quantum its prompt fits into; else as ``mlfq``.
 
-    Every ``check_every`` iterations, who has waited for ``promote_after`` without a break comes to the front of the
-    highest queue (defaults are the artifact's; the paper promotes after 300 ms). While the host has room, KV moves over
-    the link as iterations run: while less than a block for each slot is free, out go those expected to run last (by the
-    quanta of those before them, or their promotion); while more is, back come the first expected. ``max_num_seqs``: the
-    batch. ``max_num_batched_tokens``: most prompt tokens an iteration computes; a longer prompt goes by itself.
-    ``quantum``: of the first queue, ``growth`` times as long in each further one.
+    Every ``check_every`` iterations, whoever has waited for ``promote_after`` without a break comes to the front of the
+    highest queue, the longest waiting first (defaults are the artifact's; the paper promotes after 300 ms). While the
+    host has room, KV moves over the link as iterations run: while less than a block for each slot is free, out go those
+    expected to run last (by the quanta of those before them, or their promotion); while more is, back come the first
+    expected. ``max_num_seqs``: the batch. ``max_num_batched_tokens``: most prompt tokens an iteration computes; longer
+    ones go by themselves. ``quantum``: of the first queue, ``growth`` times as long in each further one.
     """
 
-    source = (
-        "Wu et al., Fast Distributed Inference Serving for Large Language Models, arXiv 2305.05920, 4; its artifact"
-    )
+    source = "Wu et al., Fast Distributed Inference Serving for Large Language Models, arXiv 2305.05920; its artifact"
     starves = True  # whoever was promoted gets one quantum for it
 
     def __init__(
@@ -85,10 +84,13 @@ class SkipJoinMLFQ(MLFQ):
         for request in [r for r, when in self._coming.items() if when <= self.now]:
             self._land(request)
         if self.decodes.iteration % self.check_every == 0:
+            late = []
             while self._waiting and self._waiting[0][0] + self.promote_after <= self.now:
                 since, request = self._waiting.popleft()
                 if self._since.get(request) == since:
-                    self._promote(request)
+                    late.append(request)
+            for request in reversed(late):
+                self._promote(request)
         if self.host.total:
             self._swap_ahead()
             if self._coming and not self.queue and not self.decodes:
@@ -106,42 +108,46 @@ class SkipJoinMLFQ(MLFQ):
 
     def _swap_ahead(self) -> None:
         """Start moving KV out while free blocks are short, else back in while they are not."""
-        kv, host = self.kv, self.host
+        host = self.host
         if self._short_by() > 0:
-            runs_at = self._expected()
-            for request in sorted(self._kept, key=lambda r: -runs_at.get(r, 0)):
-                if self._short_by() <= 0:
-                    break
-                if self._can_leave(request):
-                    self._leaving[request] = host.ready_at(request.computed, self.now)
+            room = self._host_room()
+            leavers = [r for r in self._kept if r not in self._leaving and r.blocks <= room]
+            if leavers:
+                runs_at = self._expected()
+                for request in sorted(leavers, key=runs_at, reverse=True):
+                    if self._short_by() > 0 and request.blocks <= self._host_room():
+                        self._leaving[request] = host.ready_at(request.computed, self.now)
         elif not self._leaving and any(self._can_come(request) for request in host.blocks):
             runs_at = self._expected()
-            for request in sorted(host.blocks, key=lambda r: runs_at.get(r, 0)):
+            for request in sorted(host.blocks, key=runs_at):
                 if self._can_come(request) and len(self._coming) < self.max_num_seqs:
                     host.swap_in(request)
                     self.queue.drop(request)
                     self._coming[request] = host.ready_at(request.computed, self.now)
-        assert kv.free >= 0
 
     def _short_by(self) -> int:
         """Return how many blocks are missing to one for each slot, when all that leaves is gone."""
         return self.max_num_seqs - self.kv.free - sum(request.blocks for request in self._leaving)
 
-    def _can_leave(self, request: Request) -> bool:
-        leaving = sum(other.blocks for other in self._leaving)
-        return request not in self._leaving and request.blocks + leaving <= self.host.free
+    def _host_room(self) -> int:
+        """Return the host's free blocks, when all that leaves is there."""
+        return self.host.free - sum(request.blocks for request in self._leaving)
 
     def _can_come(self, request: Request) -> bool:
         return self.kv.blocks_for(request.computed) + self.max_num_seqs <= self.kv.free
 
-    def _expected(self) -> dict[Request, int]:
-        """Return when (ps) those that wait are expected to run next."""
-        ahead, times = 0, {}
-        for request in sorted(self.queue, key=self.queue.rank):
-            served = self.now + ahead // self.max_num_seqs
-            times[request] = min(served, self._since[request] + self.promote_after)
-            ahead += self.quantum_of(self.level(self._age[request]))
-        return times
+    def _expected(self) -> Callable[[Request], tuple[int, Rank]]:
+        """Return what tells when (ps) one that waits is expected to run next, and its rank for ties.
+
+        That is when those in higher queues had a quantum each, or when it is promoted.
+        """
+        waiting = Counter(int(self.queue.rank(request)[0]) for request in self.queue)
+        served_at, ahead = {}, 0
+        for level in sorted(waiting):
+            served_at[level] = self.now + ahead // self.max_num_seqs
+            ahead += waiting[level] * self.quantum_of(level)
+        rank, since, patience = self.queue.rank, self._since, self.promote_after
+        return lambda r: (min(served_at[int(rank(r)[0])], since[r] + patience), rank(r))
 
     def _land(self, request: Request) -> None:
         """Let a request whose KV has come back run again."""
@@ -179,7 +185,8 @@ class SkipJoinMLFQ(MLFQ):
         """Return when to look who has waited, or when those that decode took so much that others must leave."""
         decodes = self.decodes
         look = self.check_every - decodes.iteration % self.check_every
-        if not (self.host.free and decodes) or not any(self._can_leave(request) for request in self._kept):
+        room = self._host_room()
+        if room <= 0 or not decodes or not any(r not in self._leaving and r.blocks <= room for r in self._kept):
             return look
         slack, most = -self._short_by(), decodes.next_finish - decodes.iteration + 1
         return min(look, decodes.iterations_that_fit(decodes.iteration + 1, slack, most) + 2) if slack >= 0 else 1

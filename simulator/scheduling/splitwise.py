@@ -79,7 +79,8 @@ class SplitwiseMachine(Scheduler):
         if chunks and len(decodes) > room:
             self._sit_out(max(room, 0), owed)
         kv.take(decodes.blocks_next())
-        if self.preempted != preempted or (chunks and (queue or self.adopted or self._sitting)):
+        # Who was owed an iteration kept prompts out of this one alone.
+        if self.preempted != preempted or owed or (chunks and (queue or self.adopted or self._sitting)):
             return Plan(chunks)
         waits = bool(queue or self.adopted)
         return Plan(chunks, FOREVER, arrivals_matter=not queue, outlives_finishes=not waits)

@@ -22,6 +22,7 @@ class Static(Scheduler):
     """
 
     source = "NVIDIA FasterTransformer, as Yu et al., Orca, OSDI 2022, sections 2 and 6.2 describe and measure it"
+    recomputes = False
     holds_back = True
 
     def __init__(

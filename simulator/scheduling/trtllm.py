@@ -26,6 +26,7 @@ class TRTLLM(Scheduler):
     """
 
     source = "TensorRT-LLM 1.0, cpp/tensorrt_llm/batch_manager/{capacityScheduler,microBatchScheduler}.cpp"
+    recomputes = False
 
     def __init__(
         self, *, max_batch_size: int = 2048, max_num_tokens: int = 8192, enable_chunked_prefill: bool = False

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = ROOT / "experiments" / "azure_conv.yaml"
 TRACE_REQUESTS = 19_366
 TRACE_RATE = 5.53  # requests a second, mean over the trace's hour
+_POOL = "{{count: 32, role: {}, hardware: h100_sxm, scheduler: vllm}}"
 
 
 class Row(NamedTuple):
@@ -98,6 +99,13 @@ def rows(console: Console, real_trace: Path | None) -> list[Row]:
             trace,
             f"workload.rate_scale={22 / TRACE_RATE:.4f}",
             "cluster.instances[0].count=1",
+        ),
+        (
+            "g  20 x the rate, 32 prefill + 32 decode",
+            "loop > 10,000 req/s",
+            trace,
+            "workload.rate_scale=20",
+            f"cluster.instances=[{_POOL.format('prefill')}, {_POOL.format('decode')}]",
         ),
     ]
     measured = []

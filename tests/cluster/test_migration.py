@@ -124,14 +124,14 @@ def llumnix(router=None, instances=2, usage=None, **choices) -> Llumnix:
     return Llumnix(router or Pinned(), copying(instances), usage, period=ITERATION_PS, **choices)
 
 
-# Both instances are half full with two requests each; the fifth needs more than either has left.
-FRAGMENTED = [(0, 1000, 3000), (0, 1000, 3000), (0, 1000, 3000), (0, 1000, 3000), (200 * ITERATION_PS, 7000, 10)]
+# Each instance has two requests with 1,200 of its 9,600 tokens each; the fifth needs more than either has left.
+FRAGMENTED = [(0, 1000, 1500)] * 4 + [(200 * ITERATION_PS, 7500, 10)]
 
 
 def test_requests_move_to_make_room_for_the_first_in_the_queue():
     alone = run(Once(copying(), when=-1), FRAGMENTED, session=[0, 0, 1, 1, 0])[0].requests[4]
     helped, cluster = run(llumnix(), FRAGMENTED, session=[0, 0, 1, 1, 0])
-    assert alone.admitted_at >= 3000 * ITERATION_PS
+    assert alone.admitted_at >= 1500 * ITERATION_PS
     assert helped.requests[4].admitted_at <= 210 * ITERATION_PS
     assert {(move.source, move.target) for move in cluster.moves[:1]} == {(0, 1)}
 
@@ -143,17 +143,15 @@ def test_the_least_urgent_request_moves_and_of_these_the_shortest():
 
 
 def test_an_urgent_request_keeps_others_away():
-    rows = [(0, 100, 500), (0, 100, 500), (0, 100, 500), (10 * ITERATION_PS, 100, 500)]
-    setups = (SETUP, SETUP)
+    rows = [(0, 100, 80), (ITERATION_PS, 100, 80), (2 * ITERATION_PS, 100, 80)]
 
-    def last(usage: VirtualUsage) -> int:
-        router = ROUTERS.make("freeness", {"urgent": usage.urgent, "headroom": usage.headroom})
-        outcome, _ = run(llumnix(router, usage=usage), rows, setups, priority=[0, 1, 1, 1])
-        assert [request.instance for request in outcome.requests[:3]] == [0, 1, 0 if usage.headroom == 0 else 1]
-        return outcome.requests[3].instance
+    def places(**headroom) -> list[int]:
+        router = ROUTERS.make("freeness", headroom)
+        outcome, _ = run(llumnix(router, usage=VirtualUsage(**headroom)), rows, priority=[0, 1, 1])
+        return [request.instance for request in outcome.requests]
 
-    assert last(VirtualUsage()) == 1
-    assert last(VirtualUsage(urgent=0, headroom=9000)) == 1
+    assert places() == [0, 1, 0]
+    assert places(urgent=0, headroom=8000) == [0, 1, 1]
 
 
 def test_requests_leave_an_instance_that_closes():

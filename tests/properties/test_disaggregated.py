@@ -17,12 +17,12 @@ def test_the_fast_path_equals_exact_steps(world: SplitWorld):
     (fast, quick_moves, _), (exact, slow_moves, _) = simulate_split(world), simulate_split(world, exact_steps=True)
     assert [history(request) for request in fast.requests] == [history(request) for request in exact.requests]
     assert token_times(fast) == token_times(exact)
-    assert quick_moves == slow_moves
+    assert sorted(quick_moves) == sorted(slow_moves)  # those of one moment come in any order
 
 
 @given(split_worlds())
 def test_every_request_ends_once_with_its_tokens(world: SplitWorld):
-    outcome, moves, _ = simulate_split(world)
+    outcome, _, _ = simulate_split(world)
     assert outcome.ended == len(outcome.requests) == len(world.workload)
     times = token_times(outcome)
     for request in outcome.requests:

@@ -1,5 +1,7 @@
 """Multi-level feedback queues: who has run for long gives way, and what FastServe adds."""
 
+from itertools import pairwise
+
 import pytest
 from support.by_hand import ByHand, request
 from support.worlds import ITERATION_PS, InstanceSetup, World, simulate, table
@@ -13,13 +15,13 @@ from simulator.scheduling.skip_join_mlfq import SkipJoinMLFQ
 PS = 1e-12  # by hand, an iteration is a picosecond
 
 
-def skip_join(*, prompt_ps=None, blocks=100_000, host_blocks=0, **params):
-    """Return a skip-join engine whose profile says that a prompt takes as many ps as it has tokens, or so many."""
-    engine = ByHand(SkipJoinMLFQ(**params), blocks=blocks, host_blocks=host_blocks)
+def skip_join(*, blocks=100_000, block_size=1, host_blocks=0, **params):
+    """Return a skip-join engine whose profile says that a prompt takes as many ps as it has tokens."""
+    engine = ByHand(SkipJoinMLFQ(**params), blocks=blocks, block_size=block_size, host_blocks=host_blocks)
 
     class Linear(FixedCost):
         def mixed(self, chunks, tokens, requests, context, decodes):
-            return prompt_ps or tokens
+            return tokens
 
     engine.policy.estimates = Estimates(Linear(1), engine.core.decodes)
     return engine
@@ -78,40 +80,48 @@ def test_who_waited_for_long_is_promoted_at_the_next_look():
     ran = [engine_now for engine_now, step in enumerate(given) if 0 in step]
     # Newcomers take every iteration but those after a promotion; each promotion is worth a quantum.
     assert len(ran) >= 3
-    assert all(later - earlier >= 6 for earlier, later in zip(ran, ran[1:], strict=False))
+    assert all(later - earlier >= 6 for earlier, later in pairwise(ran))
 
 
 @pytest.mark.parametrize(("name", "starved"), [("mlfq", True), ("skip_join_mlfq", False)])
 def test_a_stream_of_newcomers_starves_only_without_promotion(name, starved):
     setup = InstanceSetup(name, 2, 500, "fcfs", 600, 1, False, 4096, ("fixed", (ITERATION_PS,)))
-    newcomers = [(ITERATION_PS * (1 + 4 * n), 3, 10) for n in range(2000)]
+    # Work for exactly two slots, all of it in the first queue.
+    newcomers = [(ITERATION_PS * (1 + 5 * n), 3, 10) for n in range(6000)]
     world = World(table([(0, 100, 60), *newcomers]), (setup,), "round_robin", 0)
     requests = simulate(world).requests
     before = sum(other.finished_at < requests[0].finished_at for other in requests)
-    assert (before > 1990) == starved
+    assert (before > 5990) == starved
+    assert starved or before < 5000
 
 
 def test_kv_moves_out_ahead_of_need_and_back_while_others_run():
-    # 40 blocks; a slot's worth of free blocks is kept, and the link takes a picosecond a token.
-    engine = skip_join(max_num_seqs=4, quantum=2 * PS, blocks=40, host_blocks=100)
+    # An iteration is 20 ps, the link takes one a token. A free block for each of the 4 slots is what it strives for.
+    engine = skip_join(max_num_seqs=4, quantum=40 * PS, blocks=16, block_size=8, host_blocks=100)
     old = [request(index, 9, 30) for index in range(3)]
+    new = [request(index, 2, 12) for index in range(3, 7)]
+    seen = []
+
+    def run(iterations):
+        for _ in range(iterations):
+            given = engine.step()
+            engine.now += 19
+            seen.append((sorted(given), engine.host.total - engine.host.free, engine.extras.moved))
+
     engine.send(*old)
-    engine.steps(4)
-    engine.send(*(request(index, 2, 6) for index in range(3, 7)))
-    waited, host_used = 0, []
-    for _ in range(60):
-        engine.step()
-        waited += engine.extras.moved
-        host_used.append(engine.host.total - engine.host.free)
-        assert engine.kv.free >= 0
-    assert max(host_used) > 0, "somebody's KV was moved out"
-    assert sum(each.preemptions for each in old) > 0
-    assert waited == 0, "and no iteration waited for the link"
-    for _ in range(200):
-        engine.step()
-    assert all(each.generated == 30 for each in old)
-    assert engine.host.free == engine.host.total
-    assert engine.kv.free == 40
+    run(12)
+    engine.send(*new)
+    run(60)
+    assert seen[11] == ([0, 1, 2], 0, 0)
+    # Four blocks go to the newcomers, and three are left: one request leaves while they run, a second one later.
+    assert [host for _, host, _ in seen[12:24]] == [0, 0, 3, 3, 3, 3, 3, 3, 3, 6, 6, 6]
+    assert {tuple(ran) for ran, _, _ in seen[12:24]} == {(3, 4, 5, 6)}
+    # Back they come one after the other, and run as they arrive.
+    assert [ran for ran, _, _ in seen[24:27]] == [[2], [1, 2], [0, 1, 2]]
+    assert all(moved == 0 for _, _, moved in seen), "no iteration waited for the link"
+    assert all(each.finished_at > 0 for each in old + new)
+    assert [each.preemptions for each in old] == [1, 1, 0]
+    assert (engine.kv.free, engine.host.free) == (16, 100)
 
 
 @pytest.mark.parametrize("params", [{"growth": 1}, {"max_num_seqs": 0}])

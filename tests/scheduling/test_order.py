@@ -1,4 +1,4 @@
-"""Policies that order by priority, by predicted length or by deadline: who runs, who gives way, what becomes of its KV."""
+"""Policies that order by priority, by predicted length or by deadline: who runs, who gives way, and its KV."""
 
 import pytest
 from support.by_hand import ByHand, request
@@ -82,7 +82,7 @@ def test_a_predictor_decides_what_is_shortest():
 
 def test_the_next_token_due_first_runs_and_those_ahead_of_their_pace_wait():
     # By hand, an iteration is a picosecond. Tokens of request 0 are due at 10, 14, 18; the first of request 1 at 14.
-    engine = ByHand(EDF(max_num_seqs=1, ttft=10e-12, tpot=4e-12))
+    engine = ByHand(EDF(max_num_seqs=1, ttft=10e-12, tpot=4e-12, lead=0.0))
     first, second = request(0, 5, 9), request(4, 5, 9)
     engine.send(first)
     assert engine.steps(1) == [{0: 5}]
@@ -91,6 +91,15 @@ def test_the_next_token_due_first_runs_and_those_ahead_of_their_pace_wait():
     assert engine.steps(4) == [{0: 1}, {4: 5}, {4: 1}, {0: 1}]
     assert first.preemptions == second.preemptions == 0
     assert engine.kv.used > 5
+
+
+def test_a_lead_keeps_the_batch_for_longer():
+    engine = ByHand(EDF(max_num_seqs=1, ttft=10e-12, tpot=4e-12, lead=8e-12))
+    engine.send(request(0, 5, 9))
+    engine.steps(1)
+    engine.send(request(4, 5, 9))
+    # Request 0 goes on until its next token is due more than 8 ps after the other's first, which is due at 14.
+    assert engine.steps(5) == [{0: 1}, {0: 1}, {0: 1}, {4: 5}, {4: 1}]
 
 
 def test_edf_takes_no_memory_for_one_that_waits():

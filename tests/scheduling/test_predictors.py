@@ -28,7 +28,11 @@ def test_the_oracle_knows():
 
 @pytest.mark.parametrize(
     "choice",
-    [{"kind": "noisy", "sigma": 0.5}, {"kind": "bucketed", "accuracy": 0.5}, {"kind": "rank", "tau": 0.5, "spread": 0.8}],
+    [
+        {"kind": "noisy", "sigma": 0.5},
+        {"kind": "bucketed", "accuracy": 0.5},
+        {"kind": "rank", "tau": 0.5, "spread": 0.8},
+    ],
 )
 def test_what_is_said_of_a_request_hangs_on_its_index_and_the_seed_alone(choice):
     requests = lognormal(200)
@@ -75,7 +79,9 @@ def test_edges_bound_buckets_and_longer_outputs_count_to_the_last(output, lower,
 
 
 def test_a_single_bucket_is_always_right():
-    assert predictions({"kind": "bucketed", "edges": [100], "accuracy": 0.0, "says": "upper"}, lognormal(50)).max() == 100
+    assert (
+        predictions({"kind": "bucketed", "edges": [100], "accuracy": 0.0, "says": "upper"}, lognormal(50)).max() == 100
+    )
 
 
 def test_history_is_the_mean_of_what_ended_and_outlasts_what_is_made():

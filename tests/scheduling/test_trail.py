@@ -4,6 +4,7 @@ import pytest
 from support.by_hand import ByHand, request
 
 from simulator.core import InputError
+from simulator.scheduling.predictors import Predictor
 from simulator.scheduling.trail import TRAIL
 
 
@@ -24,15 +25,24 @@ def test_requests_of_one_bin_run_in_order_of_arrival():
     assert engine.step() == {0: 1}
 
 
+class Says(Predictor):
+    """Says of each request what it was told."""
+
+    def __init__(self, *outputs):
+        self.outputs = outputs
+
+    def predict(self, request, made=0):
+        return self.outputs[request.index]
+
+
 def test_a_wrong_prediction_is_corrected_by_looking_again():
-    engine = ByHand(TRAIL(max_num_seqs=1, longest=100, predictor={"kind": "bucketed", "edges": [10, 90], "accuracy": 0.0}))
-    # Said to have 50 tokens to make, it has 4; and the long one is taken for short.
-    short, long_one = request(0, 5, 4), request(1, 5, 80)
-    engine.send(short, long_one)
+    engine = ByHand(TRAIL(max_num_seqs=1, longest=100))
+    engine.policy.predictor = Says(25, 45)
+    engine.send(request(0, 5, 80), request(1, 5, 45))
     given = engine.steps(12)
-    assert given[0] == {1: 5}
-    ran_short = [n for n, step in enumerate(given) if 0 in step]
-    assert ran_short and ran_short[0] < 6, "after a few tokens the long one is known to be long"
+    # 80 tokens are taken for 25. After four tokens the error is 55 / sqrt(5): 76 - 24.6 = 51
+    # tokens left are more than the 45 of the other.
+    assert [min(step) for step in given] == [0] * 4 + [1] * 8
 
 
 @pytest.mark.parametrize("params", [{"c": 1.5}, {"bins": 0}, {"bins": 600}])

@@ -58,7 +58,7 @@ class FleetWorld:
         drivers: list[Any] = [Faults(self.faults, [crash] if self.mtbf_s else [], self.seed)]
         if self.autoscaler is not None:
             policy = AUTOSCALERS.make(*self.autoscaler)
-            drivers.append(Scaling(policy, period=3 * ITERATION_PS + 11, startup=self.startup_ps, least=1,
+            drivers.append(Scaling(policy, period=9 * ITERATION_PS + 11, startup=self.startup_ps, least=1,
                                    most=len(self.instances), calm=10 * ITERATION_PS))  # fmt: skip
         return Fleet(ROUTERS.make(self.router, {}), loss, drivers, initial=self.initial)
 
@@ -107,7 +107,11 @@ def fleet_worlds(draw: st.DrawFn, *, scaled: bool | None = None) -> FleetWorld:
     block_size, slots = draw(st.sampled_from([1, 8, 16])), draw(st.integers(1, 10))
     tokens = draw(st.sampled_from([400, 320, 1000, 8000, 60]))
     in_flight = draw(st.sampled_from(["retry", "resume", "migrate", "fail"]))
-    policies = _ADOPTING if in_flight == "migrate" else [*_ADOPTING, "sarathi", "mlfq", "sjf", "static", "trtllm"]
+    policies = [*_ADOPTING, "sarathi", "mlfq", "sjf", "lightllm"]
+    if in_flight == "migrate":
+        policies = _ADOPTING
+    elif in_flight != "resume":
+        policies += ["static", "trtllm"]
     router = draw(st.sampled_from(["least_outstanding", "freeness", "round_robin", "power_of_two", "random",
                                    "join_shortest_queue", "least_kv", "session_affinity"]))  # fmt: skip
     if router == "freeness":

@@ -63,7 +63,8 @@ def reproduce(setup: LightLLMSetup, runner: Runner) -> Outcome:
         setup.lengths.describe(runner.data) + ": synthesised to published means",
         "beyond about 55 clients memory cannot hold everybody, whatever the admission; as clients send again at once, "
         "the queue then breaks the limit on first tokens for nearly all, and Past-Future, which lets nobody in too "
-        "early, pays for it; counting only the limit on gaps, order and gain are the published ones",
+        "early, pays for it; without that limit its gain over aggressive admission is the published one, not that over "
+        "conservative admission",
         "the history of outputs begins with the longest possible one, so Past-Future admits too few at first",
     ]
     return Outcome({key: Row(values.tolist()) for key, values in rows.items()}, _figure(setup, good, smooth), notes)

@@ -120,7 +120,10 @@ def reproduce(setup: LlumnixSetup, runner: Runner) -> Outcome:
     rows["low"] = Row(gains[0, :, 0].tolist())
     rows["past"] = Row([float(mean_gain[best] / mean_gain[-1])])
     lost = found[..., _METRICS.index("lost")].sum(axis=2)
-    rows["loss"] = Row([100 * (1 - lost[1, at] / lost[0, at]) for at, share in enumerate(shares) if share < 1])
+    less = {
+        share: 100 * (1 - lost[1, at] / lost[0, at]) for at, share in enumerate(shares) if share < 1 and lost[0, at]
+    }
+    rows["loss"] = Row([min(less.values(), default=np.nan)])
     rows |= _downtime(setup, runner) | _priorities(setup, runner)
     moved = found[1, :, :, _METRICS.index("migrations")].mean(axis=1) / setup.requests
     notes = [
@@ -130,6 +133,7 @@ def reproduce(setup: LlumnixSetup, runner: Runner) -> Outcome:
         "P99 TTFT gains of each seed: "
         + "; ".join(f"at {share:g}: " + ", ".join(f"{gain:.2g}" for gain in sorted(gains[at, :, 1]))
                     for at, share in enumerate(shares)),
+        "less time lost to preemptions at " + ", ".join(f"{share:g}: {value:.0f} %" for share, value in less.items()),
         "time lost to preemptions is from a request's last token before to its first one after",
     ]  # fmt: skip
     return Outcome(rows, _figure(setup, found, gains), notes)

@@ -31,7 +31,7 @@ from simulator.workload.section import Count, Section
 from simulator.workload.spec import WorkloadSpec
 
 Float = NDArray[np.float64]
-_PRECISION = 0.03
+_PRECISION = 0.02
 _LAYERS = 70
 _PERCENTILES = (50, 90, 99)
 _RATIOS = {
@@ -69,7 +69,7 @@ class Design(Section):
 class SplitwiseSetup(Setup):
     """What ``splitwise.yaml`` has beside what every reproduction has.
 
-    ``slowdowns``: at most, by latency (ttft, tpot, e2e) at the median, P90 and P99, over a machine at cost ``a100`` that serves one
+    ``slowdowns``: at most, by latency and at the median, P90 and P99, over a machine at cost ``a100`` that serves one
     request, whose time per further token is ``unloaded_tpot`` by the prompt's tokens.
     """
 
@@ -166,6 +166,8 @@ def reproduce(setup: SplitwiseSetup, runner: Runner) -> Outcome:
         f"lengths drawn from {setup.trace} as it is shipped (fitted to the public trace)",
         "The abstract's 1.4 times at 20 % lower cost names no pair of clusters; by splitwise-sim's prices 70 A100 "
         "machines cost 19 % less than 40 H100 ones, and 86 cost as much",
+        "The gain at equal cost lies at the very edge of its tolerance, also with 18,000 requests: mixed batching on "
+        "H100s does better here than in the paper",
         "By the measured times the batch of decodes would matter more: 96.6 ms for 64 on A100s, where the paper's "
         "simulator takes 47.6 ms",
     ]
@@ -210,4 +212,4 @@ def _figure(setup: SplitwiseSetup, rates: dict[str, Float]) -> Figure:
             limit=1.0,
         ),
     ]
-    return Figure("Splitwise, BLOOM-176B, Azure conversations", panels)
+    return Figure("Splitwise, BLOOM-176B, Azure conversations (A100 and H100 machines, mixed or prompt+token)", panels)

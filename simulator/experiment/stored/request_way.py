@@ -44,11 +44,12 @@ def request_way(run: StoredRun, request: int) -> dict[str, Any]:
         raise InputError(f"run '{run.name}' has no request {request}", where=str(run.folder / _REQUESTS))
     facts = found[0]
     spans = run.table(_SPANS, where=mine).to_pylist() if (run.folder / _SPANS).exists() else []
-    prefill = _prefill(run, facts)
+    first = spans[0]["instance"] if spans else facts["instance"]  # another one may have gone on with it
+    prefill = _prefill(run, facts, first)
     events = [_event(facts["arrival_s"], "arrives", f"{facts['prompt_tokens']} prompt tokens")]
     if facts["admitted_s"] is not None:
         cached = f", {facts['cached_tokens']} tokens cached" if facts["cached_tokens"] else ""
-        events.append(_event(facts["admitted_s"], "admitted", f"instance {facts['instance']}{cached}"))
+        events.append(_event(facts["admitted_s"], "admitted", f"instance {first}{cached}"))
     events += prefill
     if facts["first_token_s"] is not None:
         events.append(_event(facts["first_token_s"], "first token", ""))
@@ -80,14 +81,14 @@ def _decoding(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return events
 
 
-def _prefill(run: StoredRun, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the iterations with prompt chunks that its instance ran from its admission to its first token.
+def _prefill(run: StoredRun, facts: dict[str, Any], instance: int) -> list[dict[str, Any]]:
+    """Return the iterations with prompt chunks that an instance ran from its admission to its first token.
 
     Whose chunks they were is not recorded; a prompt that fits the token budget has a single one.
     """
     if facts["first_token_s"] is None:
         return []
-    rows = _iterations(run, facts["instance"], facts["admitted_s"], facts["first_token_s"])
+    rows = _iterations(run, instance, facts["admitted_s"], facts["first_token_s"])
     events = []
     for at, took, prompts, tokens, decodes in zip(
         rows["start_s"],

@@ -1,0 +1,86 @@
+"""From ``cluster.faults`` and ``cluster.autoscaling`` to the front whose instances come and go."""
+
+from simulator.cluster.autoscaling import Scaling
+from simulator.cluster.cluster import Cluster
+from simulator.cluster.faults import Fault, FaultEvent, Faults, RandomFaults
+from simulator.cluster.fleet import Driver, Fleet, Loss
+from simulator.cluster.migration import Copying
+from simulator.cluster.registry import AUTOSCALERS
+from simulator.cluster.router import Router
+from simulator.core import InputError, to_ps
+from simulator.core.units import PS_PER_S
+from simulator.experiment.fleet_sections import AutoscalingSpec, FaultSpec, FaultsSpec
+from simulator.experiment.metrics import RequestTable
+from simulator.scheduling.registry import SCHEDULERS
+
+
+def fleet(
+    faults: FaultsSpec | None,
+    autoscaling: AutoscalingSpec | None,
+    schedulers: list[str],
+    router: Router,
+    copying: Copying | None,
+    seed: int,
+) -> Fleet:
+    """Return the front; InputError names the key of what does not fit the instances, of which each has a scheduler."""
+    count, drivers, loss, initial = len(schedulers), list[Driver](), Loss(), None
+    if faults is not None:
+        drivers.append(_faults(faults, count, seed))
+        loss = Loss(faults.in_flight, faults.retries, to_ps(faults.noticed_after), copying)
+        able = [name for name in set(schedulers) if SCHEDULERS.get(name).recomputes]
+        if faults.in_flight == "resume" and len(able) < len(set(schedulers)):
+            name = next(name for name in schedulers if name not in able)
+            raise InputError(
+                f"scheduler '{name}' cannot resume a request",
+                where="cluster.faults.in_flight",
+                hint="retry, or fail",
+            )
+    if autoscaling is not None:
+        most = autoscaling.max or count
+        initial = autoscaling.initial or autoscaling.min
+        if not autoscaling.min <= initial <= most <= count:
+            raise InputError(
+                f"min {autoscaling.min}, initial {initial}, max {most} of {count} instances",
+                where="cluster.autoscaling",
+                hint="min <= initial <= max <= the number of cluster.instances",
+            )
+        policy = AUTOSCALERS.make(autoscaling.policy.name, autoscaling.policy.params)
+        drivers.append(
+            Scaling(
+                policy,
+                period=to_ps(autoscaling.period),
+                startup=to_ps(autoscaling.startup),
+                least=autoscaling.min,
+                most=most,
+                calm=to_ps(autoscaling.calm),
+            )
+        )
+    return Fleet(router, loss, drivers, initial=initial)
+
+
+def up_seconds(cluster: Cluster, table: RequestTable) -> list[float] | None:
+    """Return how long each instance was up, from the first arrival to the last end; None where all always are."""
+    front = cluster.front
+    if not isinstance(front, Fleet) or not len(table.arrival):
+        return None
+    since, until = int(table.arrival.min()), int(table.finished.max())
+    return [front.up_ps(index, since, until) / PS_PER_S for index in range(len(cluster.instances))]
+
+
+def _faults(choice: FaultsSpec, count: int, seed: int) -> Faults:
+    for key, specs in (("events", [[event.instance] for event in choice.events]),
+                       ("random", [each.instances or () for each in choice.random])):  # fmt: skip
+        for position, indices in enumerate(specs):
+            if beyond := [index for index in indices if index >= count]:
+                raise InputError(
+                    f"there is no instance {beyond[0]}",
+                    where=f"cluster.faults.{key}[{position}]",
+                    hint=f"they are numbered 0 to {count - 1}",
+                )
+    events = [FaultEvent(to_ps(event.at), event.instance, _fault(event)) for event in choice.events]
+    return Faults(events, [RandomFaults(_fault(each), each.mtbf, each.instances) for each in choice.random], seed)
+
+
+def _fault(spec: FaultSpec) -> Fault:
+    lasts = None if spec.lasts is None else to_ps(spec.lasts)
+    return Fault(spec.kind, lasts, spec.factor or 1.0, to_ps(spec.grace or 0.0))
