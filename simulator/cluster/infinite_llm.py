@@ -109,7 +109,10 @@ class InfiniteLLM(RouterFront):
     def _look(self, now: int) -> None:
         """Let those that need memory borrow, in turn, and others pay back."""
         instances = self.cluster.instances
-        free = [instance.core.kv.total - instance.blocks_used() for instance in instances]
+        free = [
+            instance.core.kv.total - instance.blocks_used() - instance.core.scheduler.promised()
+            for instance in instances
+        ]
         for instance in instances:
             index, core = instance.index, instance.core
             owed = [loan for loan in self.loans if loan.debtor is instance]
@@ -156,7 +159,7 @@ class InfiniteLLM(RouterFront):
     def _lend(self, loan: Loan) -> bool:
         """Take the blocks at the creditor and send KV there, if it still has them to spare."""
         kv = loan.creditor.core.kv
-        if kv.free < loan.blocks:
+        if kv.free - loan.creditor.core.scheduler.promised() < loan.blocks:
             self.loans.remove(loan)
             return True
         kv.take(loan.blocks)
@@ -207,7 +210,7 @@ class InfiniteLLM(RouterFront):
         """Pay loans back as far as nothing is in the room that they made."""
         kv = debtor.core.kv
         for loan in loans:
-            if loan not in self.loans or kv.free < loan.blocks:
+            if loan not in self.loans or kv.free - debtor.core.scheduler.promised() < loan.blocks:
                 continue
             kv.take(loan.blocks)
             kv.total -= loan.blocks

@@ -74,9 +74,9 @@ class VirtualUsage:
     def may_be_below(self, index: int, freeness: float) -> bool:
         """Tell, for little, whether an instance's ``migration`` freeness could be below a value."""
         instance, requests = self._instances[index], max(self._present[index], 1)
-        if index in self.draining or self._urgent[index] or instance.core.scheduler.queue or instance.coming:
+        kv, scheduler = instance.core.kv, instance.core.scheduler
+        if index in self.draining or self._urgent[index] or scheduler.queue or instance.coming or scheduler.promised():
             return True
-        kv = instance.core.kv
         # No request opens more than one block every block_size iterations.
         return kv.free / requests - (instance.iterations_at_most() // kv.block_size + 1) < freeness
 
@@ -98,7 +98,7 @@ class VirtualUsage:
         instance = self._instances[index]
         kv, coming = instance.core.kv, instance.coming
         queue: Collection[Request] = instance.core.scheduler.queue  # type: ignore[assignment]  # of all that adopt
-        free = kv.total - instance.blocks_used()
+        free = kv.total - instance.blocks_used() - instance.core.scheduler.promised()
         if self._urgent[index]:
             free -= kv.blocks_for(self.headroom)
         requests = self._present[index]

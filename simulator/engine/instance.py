@@ -130,7 +130,7 @@ class Instance:
         """Run a claim after the next decision, when what it left of the KV blocks may be taken.
 
         One that returns False is run again after each later decision, until it returns True. Only finished requests
-        make room, and a claim may rely on nothing else that changes while requests decode.
+        make room, and a claim may rely on nothing else that changes while the same requests decode.
         """
         self._claims.append(claim)
         self.wake()
@@ -246,7 +246,7 @@ class Instance:
             self._woken = False
             if claims:
                 claims[:] = [claim for claim in claims if not claim()]
-                if self._woken:
+                if self._woken or (claims and chunks):
                     horizon = 1
             if chunks:
                 tokens, done = core.admit(chunks, now)

@@ -111,6 +111,10 @@ class Scheduler(ABC):
         """Take a decoding request out, which leaves with its KV, and forget it; only with ``adopts``."""
         raise NotImplementedError
 
+    def promised(self) -> int:
+        """Return the KV blocks that prompts which run already will take in later iterations."""
+        return 0
+
     def deliver(self, requests: list[Request]) -> list[Request]:
         """Return which requests are answered now, of those that made their last token and of those held back before.
 

@@ -166,6 +166,11 @@ class VLLM(Scheduler):
         self.preempted += 1
         self.queue.push_front(victim)
 
+    def promised(self) -> int:
+        """Return the KV blocks that the rest of the unfinished prompt takes."""
+        partial = self._partial
+        return 0 if partial is None else self.kv.blocks_for(partial.tokens) - partial.blocks
+
     def adopt(self, request: Request) -> None:
         """Take in a request that decodes and holds its KV blocks here already; it goes before all that wait."""
         self.adopted.append(request)

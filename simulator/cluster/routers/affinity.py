@@ -13,7 +13,7 @@ class Affinity(ByLeast):
 
     A key's home is the instance with the fewest requests outstanding when the key was first seen. While its home has
     more than ``max_imbalance`` times the mean number outstanding (and more than 1), its requests go to the least loaded
-    instance, which becomes its home; so do those of a closed home. Requests without a key go to the least loaded instance.
+    instance, which becomes its home (so do those of a closed home). Without a key they go to the least loaded instance.
     """
 
     def __init__(self, *, max_imbalance: float = 2.0) -> None:

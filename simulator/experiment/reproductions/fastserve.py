@@ -27,7 +27,7 @@ class FastServeSetup(Setup):
     bound: Duration
     longer: Count
     highest: Rate
-    check_simulation: dict[str, dict[str, tuple[float, float]]]
+    check_simulation: dict[str, dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]]]
     precision: Annotated[float, Field(gt=0, lt=1)]
     outputs: dict[str, LognormalLengths]
     long_prompts: LognormalLengths
