@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Loan:
-    """KV blocks that one instance holds for another; ``usable`` once KV has been moved there in their place."""
+    """KV blocks that one instance holds for another: ``taken`` there, ``usable`` once KV has gone there in their place."""
 
     debtor: Instance
     creditor: Instance
     blocks: int
+    taken: bool = False
     usable: bool = False
 
 
@@ -163,6 +164,7 @@ class InfiniteLLM(RouterFront):
             self.loans.remove(loan)
             return True
         kv.take(loan.blocks)
+        loan.taken = True
         path = self.topology.path(loan.debtor.index, loan.creditor.index)
         size = loan.blocks * kv.block_size * self.token_bytes
         self.cluster.network.send(path, size, partial(self._sent, loan))
