@@ -121,6 +121,13 @@ class Cluster:
         alarm = Alarm(self.clock, again)
         alarm.set(self.clock.time + period_ps, ARRIVE)
 
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call an action in a picosecond: the way to act on an instance while another one decides.
+
+        Where both are between two iterations at that moment, it would else depend on who comes first.
+        """
+        Alarm(self.clock, lambda now: action()).set(self.clock.time + 1, ARRIVE)
+
     def _send(self, request: Request) -> None:
         self.requests.append(request)
         self.front.arrived(request)

@@ -212,14 +212,19 @@ class InfiniteLLM(RouterFront):
         """Pay loans back as far as nothing is in the room that they made."""
         kv = debtor.core.kv
         for loan in loans:
-            if loan not in self.loans or kv.free - debtor.core.scheduler.promised() < loan.blocks:
+            if not loan.usable or kv.free - debtor.core.scheduler.promised() < loan.blocks:
                 continue
             kv.take(loan.blocks)
             kv.total -= loan.blocks
+            loan.usable = False
             self._share(loan, -loan.blocks)
-            self.loans.remove(loan)
-            loan.creditor.give_back(loan.blocks)
-            loan.creditor.at_boundary(partial(self._read_for, loan, -loan.blocks))
+            self.cluster.soon(partial(self._paid, loan))
+
+    def _paid(self, loan: Loan) -> None:
+        """Let the creditor have its blocks again."""
+        self.loans.remove(loan)
+        loan.creditor.give_back(loan.blocks)
+        loan.creditor.at_boundary(partial(self._read_for, loan, -loan.blocks))
 
 
 def _waiting(instance: Instance) -> Iterator[Request]:

@@ -141,7 +141,8 @@ class Network:
             return
         transfer.left = max(transfer.left - transfer.rate * ((now - transfer.since) / PS_PER_S), 0.0)
         transfer.rate, transfer.since = rate, now
-        transfer.ends = now + (0 if rate == inf else ceil(transfer.left / rate * PS_PER_S))
+        # At least a picosecond: what is sent while one instance decides reaches no other one in the same moment.
+        transfer.ends = now + (1 if rate == inf else max(ceil(transfer.left / rate * PS_PER_S), 1))
         heappush(self._arrivals, (transfer.ends, transfer.number, next(self._entries), transfer))
 
     def _wake(self) -> None:

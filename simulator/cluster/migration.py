@@ -80,7 +80,8 @@ class Migration:
         if not self._over:
             if self._transfer is not None:
                 self.cluster.network.cancel(self._transfer)
-            self._give_up()
+            self._over = True
+            self._end()
 
     def _look(self) -> None:
         """See, between two iterations of the source, how much is left to copy; ask the target for room."""
@@ -95,7 +96,7 @@ class Migration:
         self._last = tokens - self._copied <= self.copying.last_blocks * size or self._stage > self.copying.stages
         # Room for the token in the making and one more block: it grows until the last stage begins.
         blocks = self.target.core.kv.blocks_for(tokens + size) - self.held
-        self.target.when_room(lambda: self._claim(blocks, tokens))
+        self.cluster.soon(lambda: self.target.when_room(lambda: self._claim(blocks, tokens)))
 
     def _claim(self, blocks: int, tokens: int) -> bool:
         """Take blocks at the target; copy a stage, or stop the request for the last one."""
@@ -109,7 +110,7 @@ class Migration:
             kv.take(blocks)
             self.held += blocks
         if self._last:
-            self.source.at_boundary(self._stop)
+            self.cluster.soon(lambda: self.source.at_boundary(self._stop))
         else:
             size = self.source.core.kv.block_size
             self._copy(tokens // size * size)
@@ -174,6 +175,10 @@ class Migration:
 
     def _give_up(self) -> None:
         self._over = True
+        self.cluster.soon(self._end)
+
+    def _end(self) -> None:
+        """Free what was taken at the target, and tell that the request did not move."""
         if self.held:
             self.target.give_back(self.held)
             self.held = 0

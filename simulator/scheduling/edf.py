@@ -48,10 +48,14 @@ class EDF(Ranked):
         return (-self.rank(request)[0] + self.decodes.iteration * self._tpot,)
 
     def horizon(self) -> int:
-        """Return when the first that waits may have the place of the last that runs."""
+        """Return when the first that waits may have the place, or the memory, of the last that runs."""
         waiting, running = self.queue.first(), self._worst.first()
-        if waiting is None or running is None or len(self.running) < self.max_num_seqs:
+        if waiting is None or running is None:
             return FOREVER
+        if not waiting.blocks and len(self.running) < self.max_num_seqs:
+            return FOREVER  # it waits for memory, and only a finish frees any for those who have none
         ahead = int(self.queue.rank(waiting)[0] - self.running_rank(running)[0])
-        # If it is already, it waits for memory, and only a finish frees any.
-        return ahead // self._tpot + 1 if ahead >= 0 else FOREVER
+        if ahead < 0:
+            # It comes before the last that runs, whose memory is not enough; with its own it may have others' as well.
+            return 1 if waiting.blocks else FOREVER
+        return ahead // self._tpot + 1

@@ -161,5 +161,5 @@ def _figure(setup: InfiniteLLMSetup, found: np.ndarray) -> Figure:
         for name, at in names.items():
             spreads = [Spread.of(values.tolist()) for values in found[at, ..., column]]
             series.append(Series(name, percent, [each.mean for each in spreads], [each.sd for each in spreads]))
-        panels.append(Panel(title, "% of requests with 16,000 to 40,000 tokens", unit, series, log_y=True))
+        panels.append(Panel(title, "% of requests with 16,000 to 40,000 tokens", unit, series, log_y=column == 1))
     return Figure("Infinite-LLM: four A100 with OPT-13B, short requests and long ones", panels)

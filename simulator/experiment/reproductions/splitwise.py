@@ -168,8 +168,8 @@ def reproduce(setup: SplitwiseSetup, runner: Runner) -> Outcome:
         f"lengths drawn from {setup.trace} as it is shipped (fitted to the public trace)",
         "The abstract's 1.4 times at 20 % lower cost names no pair of clusters; by splitwise-sim's prices 70 A100 "
         "machines cost 19 % less than 40 H100 ones, and 86 cost as much",
-        "The gain at equal cost comes out between 1.15 and 1.19, also with 18,000 requests: mixed batching on H100s does "
-        "better here than in the paper",
+        "The gain at equal cost comes out between 1.15 and 1.19, also with 18,000 requests: mixed batching on H100s "
+        "does better here than in the paper",
         "By the measured times the batch of decodes would matter more: 96.6 ms for 64 on A100s, where the paper's "
         "simulator takes 47.6 ms",
     ]
@@ -214,4 +214,4 @@ def _figure(setup: SplitwiseSetup, rates: dict[str, Float]) -> Figure:
             limit=1.0,
         ),
     ]
-    return Figure("Splitwise, BLOOM-176B, Azure conversations (A100 and H100 machines, mixed or prompt+token)", panels)
+    return Figure("Splitwise, BLOOM-176B, Azure conversations (A100s and H100s)", panels)
