@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Loan:
-    """KV blocks that one instance holds for another: ``taken`` there, ``usable`` once KV has gone there in their place."""
+    """KV blocks that one instance holds for another: ``taken`` there, ``usable`` once KV has gone there instead."""
 
     debtor: Instance
     creditor: Instance

@@ -19,7 +19,7 @@ def test_the_fast_path_equals_exact_steps(world: LendingWorld):
 
 @given(lending_worlds())
 def test_every_request_that_all_memory_together_can_hold_is_served(world: LendingWorld):
-    outcome, front, cluster = simulate_lending(world)
+    outcome, _, cluster = simulate_lending(world)
     assert outcome.ended == len(outcome.requests) == len(world.workload)
     times = token_times(outcome)
     for request in outcome.requests:
