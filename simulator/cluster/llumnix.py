@@ -39,6 +39,10 @@ class Llumnix(RouterFront):
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle."""
         super().start(cluster)
+        for instance in cluster.instances:
+            if not instance.core.scheduler.adopts:
+                name = type(instance.core.scheduler).__name__
+                raise InputError(f"scheduler {name} cannot go on with requests of another instance")
         self.usage.watch(cluster.instances)
         cluster.every(self.period, self._pair)
 

@@ -40,7 +40,7 @@ class Topology:
                 node, used = node + 1, 0
             self.nodes.append(node)
             used += place.gpus
-        self._latency = latency
+        self.latency = latency
         self._ports = [
             _Ports(self._port(index, "within", place.within), self._port(index, "between", place.between))
             for index, place in enumerate(places)
@@ -66,6 +66,6 @@ class Topology:
         if bandwidth is None:
             return None
         return (
-            Link(f"instance {index} {kind} nodes, out", bandwidth, self._latency),
+            Link(f"instance {index} {kind} nodes, out", bandwidth, self.latency),
             Link(f"instance {index} {kind} nodes, in", bandwidth),
         )

@@ -5,7 +5,6 @@ holds yet but should be there: for the first in the queue, for urgent requests, 
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import chain
 from math import inf
 
 from simulator.core import InputError, Request
@@ -30,23 +29,19 @@ class VirtualUsage:
         self.draining: Collection[int] = ()
 
     def watch(self, instances: Sequence[Instance]) -> None:
-        """Begin with all instances idle; InputError if one cannot tell who waits there."""
-        for instance in instances:
-            if not instance.core.scheduler.adopts:
-                name = type(instance.core.scheduler).__name__
-                raise InputError(f"scheduler {name} does not tell who waits for memory", hint="use vllm or vllm_v0")
+        """Begin with all instances idle."""
         self._instances = instances
-        self._present = [0] * len(instances)
+        self._present: list[dict[Request, None]] = [{} for _ in instances]
         self._urgent = [0] * len(instances)
 
     def sent(self, index: int, request: Request) -> None:
         """Count a request at an instance."""
-        self._present[index] += 1
+        self._present[index][request] = None
         self._urgent[index] += self._is_urgent(request)
 
     def ended(self, index: int, request: Request) -> None:
         """Count a request no more."""
-        self._present[index] -= 1
+        del self._present[index][request]
         self._urgent[index] -= self._is_urgent(request)
 
     def moved(self, source: int, target: int, request: Request) -> None:
@@ -73,7 +68,7 @@ class VirtualUsage:
 
     def may_be_below(self, index: int, freeness: float) -> bool:
         """Tell, for little, whether an instance's ``migration`` freeness could be below a value."""
-        instance, requests = self._instances[index], max(self._present[index], 1)
+        instance, requests = self._instances[index], max(len(self._present[index]), 1)
         kv, scheduler = instance.core.kv, instance.core.scheduler
         if index in self.draining or self._urgent[index] or scheduler.queue or instance.coming or scheduler.promised():
             return True
@@ -90,22 +85,34 @@ class VirtualUsage:
 
     def _at_most(self, index: int) -> float:
         """Return a bound on an instance's freeness that costs little: blocks of the run in progress are left out."""
-        return self._instances[index].core.kv.free / max(self._present[index], 1)
+        return self._instances[index].core.kv.free / max(len(self._present[index]), 1)
 
     def _freeness(self, index: int, *, everybody: bool) -> float:
         if index in self.draining:
             return -inf
         instance = self._instances[index]
-        kv, coming = instance.core.kv, instance.coming
-        queue: Collection[Request] = instance.core.scheduler.queue  # type: ignore[assignment]  # of all that adopt
+        kv = instance.core.kv
         free = kv.total - instance.blocks_used() - instance.core.scheduler.promised()
         if self._urgent[index]:
             free -= kv.blocks_for(self.headroom)
-        requests = self._present[index]
-        if queue or coming:
+        requests = len(self._present[index])
+        if waiting := self._waiting(index):
             if everybody:
-                free -= sum(kv.blocks_for(request.tokens) for request in chain(queue, coming))
+                free -= sum(kv.blocks_for(request.tokens) for request in waiting)
             else:
-                free -= kv.blocks_for(next(chain(queue, coming)).tokens)
-                requests -= len(queue) + len(coming) - 1
+                free -= kv.blocks_for(waiting[0].tokens)
+                requests -= len(waiting) - 1
         return free / max(requests, 1)
+
+    def _waiting(self, index: int) -> Sequence[Request]:
+        """Return the requests that wait at an instance, the first one first.
+
+        Policies that cannot go on with others' requests have queues of any kind: there, those wait that never ran.
+        """
+        instance = self._instances[index]
+        queue, coming = instance.core.scheduler.queue, instance.coming
+        if not (len(queue) or coming):
+            return ()
+        if instance.core.scheduler.adopts:
+            return [*queue, *coming]  # type: ignore[misc]
+        return [request for request in self._present[index] if request.admitted_at < 0]

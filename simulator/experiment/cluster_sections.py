@@ -92,3 +92,11 @@ class MigrationSpec(Section):
     headroom: Annotated[int, Field(ge=0)] = Field(
         0, description="KV tokens that count as used on an instance with an urgent request"
     )
+
+
+class BorrowingSpec(Section):
+    """KV memory that instances lend each other, as Infinite-LLM does it."""
+
+    period: Duration = Field(0.1, description="how often it is looked who needs memory and who has some")
+    spare: _Share = Field(0.05, description="share of its own KV blocks below which an instance borrows")
+    keep: _Share = Field(0.2, description="share of its own KV blocks that an instance does not lend")

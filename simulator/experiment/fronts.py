@@ -10,7 +10,7 @@ from simulator.core import InputError, to_ps
 from simulator.experiment.cluster_sections import MigrationSpec
 from simulator.experiment.disaggregation import disaggregated
 from simulator.experiment.fleets import fleet
-from simulator.experiment.migration import migrating
+from simulator.experiment.migration import lending, migrating
 from simulator.experiment.named import Named
 from simulator.experiment.schema import ClusterSpec, InstanceSpec
 from simulator.hardware.profile import Profile
@@ -22,6 +22,8 @@ def front_of(cluster: ClusterSpec, model: Transformer, seed: int) -> Router | Fr
     """Return a cluster's router or front; InputError names the key of what does not fit together."""
     specs = [spec for spec in cluster.instances for _ in range(spec.count)]
     router = _router(cluster.router)
+    if cluster.migration is not None and cluster.borrowing is not None:
+        raise InputError("migration and borrowing at once", where="cluster.borrowing", hint="keep one of them")
     if cluster.faults is not None or cluster.autoscaling is not None:
         return _fleet(cluster, specs, router, model, seed)
     if all(spec.role == "mixed" for spec in specs):
@@ -33,24 +35,26 @@ def front_of(cluster: ClusterSpec, model: Transformer, seed: int) -> Router | Fr
             )
         if cluster.migration is not None:
             return migrating(cluster.migration, specs, router, topology_of(cluster), model)
+        if cluster.borrowing is not None:
+            return lending(cluster.borrowing, specs, router, topology_of(cluster), model)
         return router
-    if cluster.migration is not None:
-        raise InputError(
-            "requests cannot migrate between instances with roles",
-            where="cluster.migration",
-            hint="leave out role, or cluster.migration",
-        )
+    for key in ("migration", "borrowing"):
+        if getattr(cluster, key) is not None:
+            raise InputError(
+                f"{key} between instances with roles", where=f"cluster.{key}", hint=f"leave out role, or cluster.{key}"
+            )
     return disaggregated(cluster.disaggregation, specs, router, topology_of(cluster), model)
 
 
 def _fleet(cluster: ClusterSpec, specs: Sequence[InstanceSpec], router: Router, model: Transformer, seed: int) -> Front:
     """Return the front of a cluster whose instances come and go."""
     key = "faults" if cluster.faults is not None else "autoscaling"
-    if cluster.migration is not None or any(spec.role != "mixed" for spec in specs):
+    moves = cluster.migration is not None or cluster.borrowing is not None
+    if moves or any(spec.role != "mixed" for spec in specs):
         raise InputError(
             "instances that come and go behind anything but a router",
             where=f"cluster.{key}",
-            hint="leave out cluster.migration and roles; faults.in_flight: migrate moves requests before a spot ends",
+            hint="leave out migration, borrowing and roles; faults.in_flight: migrate moves them before a spot ends",
         )
     copying = None
     if cluster.faults is not None and cluster.faults.in_flight == "migrate":

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from simulator.core.quantity import Duration, HourlyPrice, Size
-from simulator.experiment.cluster_sections import DisaggregationSpec, LinksSpec, MigrationSpec
+from simulator.experiment.cluster_sections import BorrowingSpec, DisaggregationSpec, LinksSpec, MigrationSpec
 from simulator.experiment.fleet_sections import AutoscalingSpec, FaultsSpec
 from simulator.experiment.named import (
     Named,
@@ -145,6 +145,9 @@ class ClusterSpec(Strict):
     )
     migration: MigrationSpec | None = Field(
         None, description="how decoding requests move between instances; none: they stay where they are"
+    )
+    borrowing: BorrowingSpec | None = Field(
+        None, description="how instances lend each other KV memory; none: each has its own"
     )
     faults: FaultsSpec | None = Field(
         None, description="instances that crash, slow down, lose their links or are taken away, and their requests"

@@ -62,8 +62,10 @@ class LearningToRank(Ranked):
                 del self._turns[request]
 
     def begins(self, request: Request) -> None:
-        """Count its turns, if it goes first."""
+        """Count its turns, if it goes first; a prompt that takes several iterations is one of them."""
         del self._since[request]
+        if request in self._partial:
+            return  # else others could go first before it made a token, over and over
         iteration = self._began[request] = self.decodes.iteration
         if request in self._turns:
             heappush(self._served, (iteration + self._turns[request], request))

@@ -58,9 +58,7 @@ def knotty(total_width: int, longest_width: int, slopes: tuple[int, ...]) -> Cos
 
 
 # Looked up once: each listing reads the metadata of all installed packages for entry points.
-_SCHEDULERS = SCHEDULERS.names()
-# It asks policies for what not all of them know; the worlds with migrations and with faults draw it.
-_ROUTERS = [name for name in ROUTERS.names() if name != "freeness"]
+_ROUTERS, _SCHEDULERS = ROUTERS.names(), SCHEDULERS.names()
 COSTS = {"roofline": roofline, "measured": measured, "fixed": fixed, "knotty": knotty}
 
 

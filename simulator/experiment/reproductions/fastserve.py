@@ -143,7 +143,7 @@ def _figure(setup: FastServeSetup, rows: dict[str, Row]) -> Figure:
             checked = [setup.check_simulation[horizon][each][column] for each in setup.outputs]
             series += [
                 Series(name, labels, [each.mean for each in ours], [each.sd for each in ours]),
-                Series(f"{name}, check simulation", labels, checked, paper=True),
+                Series(f"{name}, check simulation", labels, checked),
             ]
         panels.append(Panel(title, "spread of output lengths", "requests/s at 0.3 s per output token", series))
     return Figure("FastServe: capacity by policy, horizon and spread of outputs", panels)
