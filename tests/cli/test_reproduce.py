@@ -33,7 +33,7 @@ def test_a_quick_look_from_the_command_to_figure_and_verdict(capsys, tmp_path):
     code, out, _ = call(capsys, "sarathi", "--quick", "--jobs", 1)
     words = " ".join(out.split())
     assert code == 0
-    for text in (found["verdict"], "paper", "ours", "calibrated:", "48 requests", "2 seeds (0 to 1)", "synthesised"):
+    for text in (found["verdict"], "paper", "ours", "calibrated:", "32 requests", "2 seeds (0 to 1)", "synthesised"):
         assert text in words
 
 
@@ -41,7 +41,7 @@ def test_results_are_kept_between_commands(capsys, tmp_path):
     first = call(capsys, "sarathi", "--quick", "--json", "--jobs", 1)
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "reproductions").iterdir()}
     assert kept
-    assert call(capsys, "sarathi", "--quick", "--json", "--jobs", 1) == first
+    assert call(capsys, "sarathi", "--quick", "--json", "--jobs", 1)[:2] == first[:2]  # progress comes when it is slow
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "reproductions").iterdir()} == kept
 
 
