@@ -18,6 +18,7 @@ from simulator.core.errors import InputError
 KeyPath = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}\Z")
 _CORE = [
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -45,8 +46,9 @@ for _kind, _pattern, _first in _CORE:
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # Unicode's own line breaks survive only as escapes.
-    return dumper.represent_scalar(_TAG + "str", text, style='"' if set(text) & set("\x85\u2028\u2029\ufeff") else None)
+    # Unicode's own line breaks survive only as escapes; a bare date is no text to readers of YAML 1.1.
+    style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else "'" if _DATE.match(text) else None
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
 
 
 _CoreDumper.add_representer(str, _text)

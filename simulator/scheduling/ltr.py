@@ -40,6 +40,7 @@ class LearningToRank(Ranked):
         self.turns = turns
         self._score: dict[Request, float] = {}
         self._turns: dict[Request, int] = {}  # of those that go first: turns left, when they last began to run
+        self._new: list[Request] = []  # those that came since the last decision
         self._since: dict[Request, int] = {}  # the iteration in which one that waits began to
         self._began: dict[Request, int] = {}  # the iteration in which one that runs began to
         self._waiting: deque[tuple[int, Request]] = deque()
@@ -50,9 +51,12 @@ class LearningToRank(Ranked):
         return (-(request in self._turns), self._score[request], request.arrival, request.index)
 
     def waits(self, request: Request) -> None:
-        """Score a newcomer; begin to count the iterations without it."""
+        """Score a newcomer; begin to count the iterations without any other."""
         if request not in self._score:
             self._score[request] = self.predictor.predict(request)
+            # It counts from the first decision with it: on a boundary it may come before or after an iteration ends.
+            self._new.append(request)
+            return
         iteration = self._since[request] = self.decodes.iteration
         self._waiting.append((iteration, request))
         began = self._began.pop(request, None)
@@ -73,6 +77,11 @@ class LearningToRank(Ranked):
     def refresh(self) -> None:
         """Let those that waited for long go first, and those that had their turns no more."""
         iteration = self.decodes.iteration
+        for request in self._new:
+            if request in self._score:
+                self._since[request] = iteration
+                self._waiting.append((iteration, request))
+        self._new.clear()
         while self._served and self._served[0][0] <= iteration:
             end, request = heappop(self._served)
             if self._over(request) == end:
