@@ -22,6 +22,7 @@ lint: $(STAMP)
 # CPU seconds, requests a second, events a request and peak memory; minutes, on a quiet machine.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.run
+	$(BIN)/python -m tests.benchmarks.policies
 
 $(STAMP): pyproject.toml constraints.txt
 ifdef UV

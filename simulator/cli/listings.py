@@ -8,15 +8,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 
 
 def policies(json: Json = False) -> None:
-    """List schedulers and routers with their parameters.
+    """List schedulers, routers and autoscalers with their parameters.
 
     Example: tokenyard policies
     """
-    from simulator.cluster.registry import ROUTERS
+    from simulator.cluster.registry import AUTOSCALERS, ROUTERS
     from simulator.experiment.named import describe_policies
     from simulator.scheduling.registry import SCHEDULERS
 
-    rows = [row for registry in (SCHEDULERS, ROUTERS) for row in describe_policies(registry)]
+    rows = [row for registry in (SCHEDULERS, ROUTERS, AUTOSCALERS) for row in describe_policies(registry)]
     for row in [] if json else rows:
         row["parameters"] = ", ".join(f"{each['name']}={each['default']}" for each in row["parameters"])
     _show("policies", rows, ["kind", "name", "parameters", "summary", "source"], json)

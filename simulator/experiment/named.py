@@ -6,7 +6,7 @@ The registries are looked up when a value is checked, not when this module loads
 
 import inspect
 from difflib import get_close_matches
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from simulator.core.errors import InputError, unknown
-from simulator.core.registry import Registry
+from simulator.core.registry import ParameterInfo, Registry
 
 
 class Named(BaseModel):
@@ -136,17 +136,23 @@ def describe_policies(registry: Registry[Any]) -> list[dict[str, Any]]:
             "name": name,
             "summary": (inspect.getdoc(registry.get(name)) or "").partition("\n")[0],
             "source": getattr(registry.get(name), "source", ""),
-            "parameters": [
-                {
-                    "name": parameter.name,
-                    "type": inspect.formatannotation(parameter.annotation).replace("typing.", ""),
-                    "default": None if parameter.default is inspect.Parameter.empty else parameter.default,
-                }
-                for parameter in registry.parameters(name).values()
-            ],
+            "parameters": [_described(parameter) for parameter in registry.parameters(name).values()],
         }
         for name in registry.names()
     ]
+
+
+def _described(parameter: ParameterInfo) -> dict[str, Any]:
+    """Return a parameter's name, type and default; those with a unit as an experiment writes them."""
+    kind, default = parameter.annotation, parameter.default
+    default = None if default is inspect.Parameter.empty else default
+    parts = get_args(kind) if get_origin(kind) is Annotated else ()
+    units = [part for part in parts if isinstance(part, WithJsonSchema)]
+    if units and (schema := units[0].json_schema) and default is not None:
+        default = TypeAdapter(kind).dump_python(default)
+        return {"name": parameter.name, "type": schema.get("description", schema.get("type")), "default": default}
+    name = inspect.formatannotation(get_args(kind)[0] if units else kind).replace("typing.", "")
+    return {"name": parameter.name, "type": name, "default": default}
 
 
 def _check_value(key: str, value: Any, annotation: Any) -> None:
@@ -176,6 +182,18 @@ def _check_autoscaler(choice: Named) -> Named:
     return _check_policy(AUTOSCALERS, choice)
 
 
+def _read_technique(value: Any) -> Named:
+    if isinstance(value, dict) and "name" not in value:
+        raise ValueError("a technique is a name, or a mapping with 'name' and parameters")
+    return Named.read(value, "quantization")
+
+
+def _check_technique(choice: Named) -> Named:
+    from simulator.experiment.techniques.registry import TECHNIQUES
+
+    return _check_policy(TECHNIQUES, choice)
+
+
 _JSON_SCHEMA = {
     "anyOf": [
         {"type": "string"},
@@ -198,5 +216,11 @@ Autoscaler = Annotated[
     Named,
     BeforeValidator(lambda value: Named.read(value, "target_utilization")),
     AfterValidator(_check_autoscaler),
+    WithJsonSchema(_JSON_SCHEMA),
+]
+TechniqueChoice = Annotated[
+    Named,
+    BeforeValidator(_read_technique),
+    AfterValidator(_check_technique),
     WithJsonSchema(_JSON_SCHEMA),
 ]

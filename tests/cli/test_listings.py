@@ -17,7 +17,7 @@ def output(capsys, *args):
 @pytest.mark.parametrize(
     ("words", "key", "known"),
     [
-        (["policies"], "policies", {"vllm", "round_robin", "random", "least_outstanding"}),
+        (["policies"], "policies", {"vllm", "round_robin", "random", "least_outstanding", "target_utilization"}),
         (["models"], "models", {"llama-3.1-8b"}),
         (["profiles"], "profiles", {"h100_sxm"}),
         (["traces", "list"], "traces", {"azure_conv_2023", "mooncake_conversation"}),
@@ -38,6 +38,8 @@ def test_policies_tell_their_parameters(capsys):
     assert vllm["kind"] == "scheduler"
     assert {"name": "max_num_batched_tokens", "type": "int", "default": 8192} in vllm["parameters"]
     assert all(row["summary"] for row in policies)
+    edf = next(row for row in policies if row["name"] == "edf")
+    assert {"name": "tpot", "type": "a duration with its unit", "default": "0.05s"} in edf["parameters"]
 
 
 def test_the_schema_is_a_json_schema_of_experiments(capsys):

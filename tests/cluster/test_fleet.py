@@ -124,7 +124,7 @@ def test_fewer_instances_only_after_a_calm_time_and_more_at_once():
 
 @pytest.mark.parametrize("name", ["target_utilization", "queue", "slo"])
 def test_policies_start_instances_under_load_and_stop_them_after(name: str):
-    params = {"target_utilization": {"target": 0.3}, "queue": {}, "slo": {"ttft": 0.02, "window": 4}}[name]
+    params = {"target_utilization": {"target": 0.3}, "queue": {}, "slo": {"ttft": "20ms", "window": 4}}[name]
     scaling = Scaling(AUTOSCALERS.make(name, params), period=STEP, startup=STEP, least=1, most=3, calm=5 * STEP)
     rows = [(n * 2 * STEP, 50, 40) for n in range(60)] + [(300 * STEP + n * 20 * STEP, 5, 3) for n in range(40)]
     cluster, requests = run(fleet(scaling=scaling, initial=1), rows, 3)

@@ -26,8 +26,8 @@ _ADOPTING = ["vllm", "vllm_v0"]
 _AUTOSCALERS: list[tuple[str, dict[str, Any]]] = [
     ("target_utilization", {"target": 0.5}),
     ("queue", {"most_waiting": 1.0}),
-    ("slo", {"attainment": 0.9, "ttft": 0.02}),
-    ("schedule", {"plan": [{"at": 0.0, "instances": 2}, {"at": 0.05, "instances": 1}], "repeats_after": 0.1}),
+    ("slo", {"attainment": 0.9, "ttft": "20ms"}),
+    ("schedule", {"plan": [{"at": "0s", "instances": 2}, {"at": "50ms", "instances": 1}], "repeats_after": "100ms"}),
 ]
 
 

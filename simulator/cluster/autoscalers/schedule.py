@@ -2,33 +2,32 @@
 
 from bisect import bisect_right
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from simulator.cluster.autoscaling import Autoscaler
 from simulator.cluster.fleet import Fleet
 from simulator.cluster.registry import autoscaler
 from simulator.core import InputError
+from simulator.core.quantity import DurationOrZero
 from simulator.core.units import PS_PER_S
 
 
 class Step(TypedDict):
-    """From ``at`` seconds on, so many instances."""
+    """From ``at`` on, so many instances."""
 
-    at: float
+    at: DurationOrZero
     instances: int
 
 
 @autoscaler("schedule")
 class Schedule(Autoscaler):
-    """The number of instances that a ``plan`` names for the time; with ``repeats_after`` seconds it begins again."""
+    """The number of instances that a ``plan`` names for the time; after ``repeats_after`` (0s: never) it begins again."""
 
-    def __init__(self, *, plan: list[Step], repeats_after: float = 0.0) -> None:
-        steps = TypeAdapter(list[Step]).validate_python(plan)
-        self._times = [step["at"] for step in steps]
-        self._numbers = [step["instances"] for step in steps]
-        if not steps or self._times[0] != 0 or self._times != sorted(set(self._times)):
-            raise InputError("a plan's steps must begin at 0 and rise", hint="plan: [{at: 0.0, instances: 2}, ...]")
+    def __init__(self, *, plan: list[Step], repeats_after: DurationOrZero = 0.0) -> None:
+        self._times = [step["at"] for step in plan]
+        self._numbers = [step["instances"] for step in plan]
+        if not plan or self._times[0] != 0 or self._times != sorted(set(self._times)):
+            raise InputError("a plan's steps must begin at 0 and rise", hint="plan: [{at: 0s, instances: 2}]")
         if repeats_after < 0 or 0 < repeats_after <= self._times[-1]:
             raise InputError(f"repeats_after is {repeats_after}", hint="later than the last step; 0: never")
         self._repeats_after = repeats_after

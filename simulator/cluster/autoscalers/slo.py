@@ -6,6 +6,7 @@ from simulator.cluster.autoscaling import Autoscaler
 from simulator.cluster.fleet import Fleet, State
 from simulator.cluster.registry import autoscaler
 from simulator.core import InputError, Request
+from simulator.core.quantity import DurationOrZero
 from simulator.core.units import PS_PER_S
 
 
@@ -13,15 +14,17 @@ from simulator.core.units import PS_PER_S
 class Slo(Autoscaler):
     """One more where, of the last ``window`` requests that ended, less than ``attainment`` were in time; else one less.
 
-    In time: its first token within ``ttft`` seconds and ``tpot`` seconds a token after that (0: not asked). A late
+    In time: its first token within ``ttft``, and ``tpot`` a token after that (0s: not asked). A late
     request is noticed when it ends. After each change it begins to count anew.
     """
 
-    def __init__(self, *, attainment: float = 0.95, ttft: float = 0.0, tpot: float = 0.0, window: int = 100) -> None:
+    def __init__(
+        self, *, attainment: float = 0.95, ttft: DurationOrZero = 0.0, tpot: DurationOrZero = 0.0, window: int = 100
+    ) -> None:
         if not 0 < attainment <= 1 or ttft < 0 or tpot < 0 or not (ttft or tpot) or window < 1:
             raise InputError(
                 f"attainment {attainment}, ttft {ttft}, tpot {tpot}, window {window}",
-                hint="0 < attainment <= 1, ttft or tpot in seconds, window of 1 or more",
+                hint="0 < attainment <= 1, ttft or tpot such as 500ms, window of 1 or more",
             )
         self.attainment = attainment
         self.ttft, self.tpot = ttft, tpot
