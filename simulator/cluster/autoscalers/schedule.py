@@ -21,7 +21,7 @@ class Step(TypedDict):
 
 @autoscaler("schedule")
 class Schedule(Autoscaler):
-    """The number of instances that a ``plan`` names for the time; after ``repeats_after`` (0s: never) it begins again."""
+    """As many instances as a ``plan`` names for the time; after ``repeats_after`` (0s: never) it begins again."""
 
     def __init__(self, *, plan: list[Step], repeats_after: DurationOrZero = 0.0) -> None:
         self._times = [step["at"] for step in plan]
