@@ -23,6 +23,7 @@ from simulator.cli import (
     reproduce,
     run,
     schema,
+    techniques,
     timeline,
     traces,
     validate,
@@ -68,6 +69,7 @@ app.command("policies")(listings.policies)
 app.command("models")(listings.models)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(traces.app, name="traces")
+app.add_typer(techniques.app, name="techniques")
 app.add_typer(validate.app, name="validate")
 app.add_typer(calibrate.app, name="calibrate")
 

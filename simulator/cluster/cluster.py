@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simulator.cluster.follow_ups import FollowUps
 from simulator.cluster.front import Front, RouterFront
 from simulator.cluster.links import Network
 from simulator.cluster.moves import Move
@@ -79,6 +80,10 @@ class Cluster:
         self._progress = progress
         self._clients: ClosedLoop | None = None
         requests = requests_of(workload)
+        self._follow_ups: FollowUps | None = None
+        if workload.follow_ups is not None:
+            self._follow_ups = FollowUps(self.clock, requests, self._send, self._failed)
+            requests = self._follow_ups.first
         if (loop := workload.closed_loop) is not None:
             self._clients = ClosedLoop(self.clock, requests, self._send, loop.concurrency, loop.think_ps)
         else:
@@ -140,8 +145,14 @@ class Cluster:
         self.ended += 1
         if self._progress is not None and self.ended % _REPORT == 0:
             self._progress(self.now_s, self.ended)
-        if self._clients is not None:
+        over = self._follow_ups is None or self._follow_ups.ended(request)
+        if self._clients is not None and over:
             self._clients.ended()
+
+    def _failed(self, request: Request) -> None:
+        """Count a request that was never sent, because the one before it failed."""
+        self.requests.append(request)
+        self.ended += 1
 
 
 _REPORT = 500

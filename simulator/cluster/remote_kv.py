@@ -5,6 +5,7 @@ from typing import Any
 
 from simulator.core import Request
 from simulator.cost.base import CostModel, Decodes
+from simulator.cost.terms import Seen
 
 
 class RemoteKV(CostModel):
@@ -40,9 +41,9 @@ class RemoteKV(CostModel):
         read = max(self._here(context), self._elsewhere(requests))
         return self._cost.mixed(chunks, tokens, requests, read, decodes) + self._messages_ps
 
-    def coverage(self) -> dict[str, Any]:
+    def coverage(self, seen: Seen | None = None) -> dict[str, Any]:
         """Return what the times rest on."""
-        return self._cost.coverage()
+        return self._cost.coverage(seen)
 
     @property
     def _messages_ps(self) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from simulator.core import Request
 from simulator.cost.base import CostModel, Decodes
+from simulator.cost.terms import Seen
 
 
 class Slowed(CostModel):
@@ -25,9 +26,9 @@ class Slowed(CostModel):
         """Return the duration of an iteration with prompt chunks."""
         return self._slowed(self._cost.mixed(chunks, tokens, requests, context, decodes))
 
-    def coverage(self) -> dict[str, Any]:
+    def coverage(self, seen: Seen | None = None) -> dict[str, Any]:
         """Return what the times rest on."""
-        return self._cost.coverage()
+        return self._cost.coverage(seen)
 
     def _slowed(self, duration: int) -> int:
         return max(round(duration * self.factor), 1)

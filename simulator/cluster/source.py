@@ -25,8 +25,8 @@ def requests_of(workload: Workload) -> Iterator[Request]:
                 start=low,
             )
         ]
-        for name in ("priority", "client", "session"):
-            column = getattr(workload, name)
+        for name, key in (("priority", "priority"), ("client", "client"), ("session", "session"), ("lead", "lead_ps")):
+            column = getattr(workload, key)
             if column is not None:
                 for request, value in zip(made, column[rows].tolist(), strict=True):
                     setattr(request, name, value)
@@ -35,6 +35,10 @@ def requests_of(workload: Workload) -> Iterator[Request]:
                 first, last = prefix.offsets[request.index], prefix.offsets[request.index + 1]
                 ids, ends = prefix.ids[first:last].tolist(), prefix.end_tokens[first:last].tolist()
                 request.segments = tuple(map(Segment, ids, ends))
+        if (follow := workload.follow_ups) is not None:
+            for request in made:
+                request.after = int(follow.after[request.index])
+                request.shown = bool(follow.shown[request.index])
         yield from made
 
 
@@ -78,6 +82,13 @@ class ClosedLoop:
 
     def _send_next(self, moment: Moment) -> None:
         request = next(self._requests, None)
-        if request is not None:
-            request.arrival = moment.at
-            self._send(request)
+        if request is None:
+            return
+        if request.lead:
+            Moment(self._clock, moment.at + request.lead, SEND, lambda later: self._send_at(request, later.at))
+        else:
+            self._send_at(request, moment.at)
+
+    def _send_at(self, request: Request, now: int) -> None:
+        request.arrival = now
+        self._send(request)

@@ -24,13 +24,15 @@ class Request:
 
     ``computed`` counts the tokens whose KV is in the cache and ``generated`` the output tokens made. While a request
     decodes in a batch both stand still and the batch knows the truth (``DecodeSet``); they are right again as soon as
-    it leaves. ``blocks`` are the KV blocks it holds while not decoding. ``output_id`` names the content of its output
-    where requests may share it, as ``Segment.id`` does. ``stop_at`` is how many output tokens are made where it is now:
-    all of them, unless another instance goes on with it.
+    it leaves. ``lead`` is what it spent before its ``arrival``. ``after`` is the index of the request whose end sent it,
+    -1 if none, and ``shown`` whether its output is part of the answer. ``blocks`` are the KV blocks it holds while not
+    decoding. ``output_id`` names the content of its output where requests may share it, as ``Segment.id`` does.
+    ``stop_at`` is how many output tokens are made where it is now: all of them, unless another instance goes on with it.
     """
 
     __slots__ = (
         "admitted_at",
+        "after",
         "arrival",
         "blocks",
         "cached",
@@ -44,6 +46,7 @@ class Request:
         "index",
         "instance",
         "joined",
+        "lead",
         "offset",
         "output_id",
         "output_tokens",
@@ -52,6 +55,7 @@ class Request:
         "prompt_tokens",
         "segments",
         "session",
+        "shown",
         "span_start",
         "stop_at",
     )
@@ -71,6 +75,7 @@ class Request:
     ) -> None:
         self.index = index
         self.arrival = arrival
+        self.lead = 0
         self.prompt_tokens = prompt_tokens
         self.output_tokens = self.stop_at = output_tokens
         self.priority = priority
@@ -80,6 +85,8 @@ class Request:
         self.output_id = output_id
         self.computed = self.generated = self.cached = self.preemptions = self.blocks = 0
         self.instance = self.admitted_at = self.first_token_at = self.finished_at = -1
+        self.after = -1
+        self.shown = True
         self.failure: str | None = None
 
     # What a decode set notes of its members.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from simulator.core import Request
+from simulator.cost.terms import Seen
 
 
 class Decodes(Protocol):
@@ -43,8 +44,11 @@ class CostModel(ABC):
         """
 
     @abstractmethod
-    def coverage(self) -> dict[str, Any]:
-        """Return which terms come from measurements and which from a roofline, for the results."""
+    def coverage(self, seen: Seen | None = None) -> dict[str, Any]:
+        """Return which terms come from measurements and which from a roofline, for the results.
+
+        With the largest of what a run asked for also where that left what was measured.
+        """
 
 
 class FixedCost(CostModel):
@@ -63,6 +67,6 @@ class FixedCost(CostModel):
         """Return the fixed duration."""
         return self.iteration_ps
 
-    def coverage(self) -> dict[str, Any]:
+    def coverage(self, seen: Seen | None = None) -> dict[str, Any]:
         """Say that nothing is modelled."""
         return {"iteration": "fixed"}

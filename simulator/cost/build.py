@@ -23,11 +23,18 @@ Float = NDArray[np.float64]
 
 
 def build_cost(
-    model: Transformer, profile: Profile, engine: EngineProfile, build: Build, host: Host, parallel: Parallelism
+    model: Transformer,
+    profile: Profile,
+    engine: EngineProfile,
+    build: Build,
+    host: Host,
+    parallel: Parallelism,
+    adapt: Callable[[Terms], Terms] | None = None,
 ) -> IterationCost:
     """Return what iterations of one instance cost; InputError where the model or the GPUs do not split that way.
 
-    ``host`` is the build's, behind its server or in process.
+    ``host`` is the build's, behind its server or in process. ``adapt`` changes what the kernels of one group of GPUs
+    take, before pipeline stages.
     """
     model.check_split(parallel.tensor, parallel.expert, parallel.pipeline)
     if parallel.tensor > 1 and (profile.allreduce is None or parallel.tensor > profile.allreduce.most_gpus):
@@ -36,6 +43,8 @@ def build_cost(
             f"tensor_parallel {parallel.tensor}: all-reduces of {profile.name} were measured on up to {most} GPUs"
         )
     terms = _terms(model, profile, engine.kernels, build.captured, parallel)
+    if adapt is not None:
+        terms = adapt(terms)
     if parallel.pipeline > 1:
         terms = PipelineTerms(terms, parallel.pipeline, _hop(model, profile))
     provenance = {f"hardware {key}": text for key, text in profile.provenance.items()}

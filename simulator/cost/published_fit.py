@@ -15,6 +15,7 @@ from simulator.core.errors import InputError
 from simulator.core.quantity import Duration, DurationOrZero
 from simulator.cost.base import CostModel, Decodes
 from simulator.cost.published_table import SignedDuration, TimeTable
+from simulator.cost.terms import Seen
 from simulator.workload.section import Count, Section
 
 Factor = Annotated[float, Field(gt=0)]
@@ -204,7 +205,7 @@ class PublishedCost(CostModel):
             both = max(prefill, decode) if fit.mixed == "max" else prefill + decode - once - less
         return round(fit.mixed_factor * both) + overhead
 
-    def coverage(self) -> dict[str, Any]:
+    def coverage(self, seen: Seen | None = None) -> dict[str, Any]:
         """Name the fit's source."""
         return {"iteration": f"published: {self.fit.source}"}
 

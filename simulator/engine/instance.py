@@ -47,7 +47,7 @@ class Instance:
         self.clock = clock
         self.index = index
         self.core = core
-        self.cost = SharedReads(cost, core.kv) if core.shared_once else cost
+        self.cost = _costing(core, cost)
         self.on_finish = on_finish
         self.on_queue: Callable[[Instance, int], None] | None = None
         self.exact_steps = exact_steps
@@ -89,7 +89,7 @@ class Instance:
         of them. A new engine writes to the same ledger.
         """
         before = self.core
-        self.core, self.cost = core, SharedReads(cost, core.kv) if core.shared_once else cost
+        self.core, self.cost = core, _costing(core, cost)
         if core is not before:
             core.decodes.iteration, core.decodes.stalls = before.decodes.iteration, before.decodes.stalls
             core.unheard = [] if self.admission_lag else None
@@ -342,6 +342,11 @@ class Instance:
                     kv.take(blocks)
                     core.hear()
                     paid = 1
+
+
+def _costing(core: EngineCore, cost: CostModel) -> CostModel:
+    """Return what iterations of an engine cost, with what its KV pool makes of it."""
+    return core.kv.timed(SharedReads(cost, core.kv) if core.shared_once else cost)
 
 
 _NOTHING = Extras()

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from simulator.core import Request
+from simulator.cost.base import CostModel
 from simulator.engine.decode_set import DecodeSet
 
 
@@ -65,6 +66,10 @@ class KVPool(ABC):
         stand_in.computed, stand_in.blocks = request.computed, request.blocks
         request.blocks = 0
         return stand_in
+
+    def timed(self, cost: CostModel) -> CostModel:
+        """Return what iterations cost with what this pool must fetch for them; nothing here."""
+        return cost
 
     def check_integrity(self) -> None:
         """Assert that the pool of an idle instance is whole."""

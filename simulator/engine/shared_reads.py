@@ -5,6 +5,7 @@ from typing import Any
 
 from simulator.core import Request
 from simulator.cost.base import CostModel, Decodes
+from simulator.cost.terms import Seen
 from simulator.engine.kv_pool import KVPool
 
 
@@ -33,9 +34,9 @@ class SharedReads(CostModel):
         read = self._read(requests, context) if requests else 0
         return self._cost.mixed(chunks, tokens, requests, read, decodes)
 
-    def coverage(self) -> dict[str, Any]:
+    def coverage(self, seen: Seen | None = None) -> dict[str, Any]:
         """Return what the times rest on."""
-        return self._cost.coverage()
+        return self._cost.coverage(seen)
 
     def _read(self, requests: int, context: int) -> int:
         # What only prompts share is in the count too, so it may be more than the decodes read.

@@ -1,5 +1,6 @@
 """From an experiment's configuration to a cluster of servers ready to run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +8,9 @@ from simulator.cluster.cluster import Server
 from simulator.cluster.front import Front
 from simulator.cluster.router import Router
 from simulator.core import InputError, to_ps
+from simulator.cost.base import CostModel
 from simulator.cost.build import build_cost, in_blocks
-from simulator.cost.iteration import IterationCost
-from simulator.cost.kv_memory import kv_blocks
+from simulator.cost.kv_memory import Held, kv_blocks
 from simulator.cost.parallelism import Parallelism
 from simulator.cost.terms import Seen
 from simulator.engine.core import EngineCore
@@ -20,6 +21,9 @@ from simulator.engine.prefix_pool import PrefixPool
 from simulator.experiment.costs import Meter
 from simulator.experiment.fronts import front_of
 from simulator.experiment.schema import Experiment, InstanceSpec
+from simulator.experiment.spot import spot
+from simulator.experiment.techniques.base import Parts
+from simulator.experiment.techniques.stack import Stack
 from simulator.hardware.engine_profile import load_engine
 from simulator.hardware.profile import Profile
 from simulator.hardware.registry import load_profile
@@ -40,7 +44,7 @@ class Assembly:
     router: Router | Front
     gpus: int
     kinds: list[dict[str, Any]]
-    costs: list[IterationCost]
+    costs: list[CostModel]
     meters: list[Meter]
 
     def coverage(self, longest: int) -> dict[str, Any]:
@@ -67,13 +71,21 @@ def _seen(servers: list[Server], longest: int) -> Seen:
 
 
 def assemble(config: Experiment, workload: Workload) -> Assembly:
-    """Return everything of a run but its clock; InputError names the key of what does not fit together."""
-    model = load_model(config.model)
+    """Return everything of a run but its clock; InputError names the key of what does not fit together.
+
+    ``workload`` are the requests as they reach the cluster (``techniques.stack.workload_of``).
+    """
+    techniques = Stack(config)
+    config, model = techniques.config(config), techniques.model(load_model(config.model))
+    if config.cluster.spot is not None:
+        found = spot(config, model, workload, lambda spec: _Kind(spec, model, techniques, workload))
+        return Assembly(found.servers, found.front, found.gpus, found.kinds, found.costs, found.meters)
     servers: list[Server] = []
     kinds, costs, meters = [], [], []
     for position, spec in enumerate(config.cluster.instances):
         try:
-            kind = _Kind(spec, model, shares_prefixes=workload.prefix is not None)
+            own = model if spec.model is None else techniques.model(load_model(spec.model))
+            kind = _Kind(spec, own, techniques, workload)
         except InputError as error:
             where = f"cluster.instances[{position}]"
             raise InputError(error.message, where=error.where or where, hint=error.hint) from None
@@ -81,7 +93,11 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
         meters += [kind.meter] * spec.count
         kinds.append(kind.describe(position))
         costs.append(kind.cost)
-    router = front_of(config.cluster, model, config.seed)
+    if any(spec.model is not None for spec in config.cluster.instances) and not techniques.has_tiers:
+        hint = "add the technique cascade, or leave out model"
+        raise InputError("instances with a model of their own, and nothing that sends requests there",
+                         where="cluster.instances", hint=hint)  # fmt: skip
+    router = techniques.router(front_of(config.cluster, model, config.seed), config)
     gpus = sum(spec.count * spec.tensor_parallel * spec.pipeline_parallel for spec in config.cluster.instances)
     return Assembly(servers, router, gpus, kinds, costs, meters)
 
@@ -89,9 +105,10 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
 class _Kind:
     """One kind of instance: what its servers share (the cost model) and how to make one."""
 
-    def __init__(self, spec: InstanceSpec, model: Transformer, *, shares_prefixes: bool) -> None:
-        profile, engine = load_profile(spec.hardware), load_engine(spec.engine.name)
+    def __init__(self, spec: InstanceSpec, model: Transformer, techniques: Stack, workload: Workload) -> None:
+        profile, engine = techniques.profile(load_profile(spec.hardware)), load_engine(spec.engine.name)
         build = engine.build(spec.engine.version, _chosen(spec.engine.async_scheduling))
+        build = techniques.build(build, engine)
         model = model.with_precision(spec.quantization, spec.kv_cache_dtype)
         experts = spec.tensor_parallel if spec.expert_parallel else 1
         self.parallel = Parallelism(spec.tensor_parallel, spec.pipeline_parallel, experts)
@@ -101,18 +118,24 @@ class _Kind:
         self.engine = f"{engine.name} ({build.name})"
         self.block_size = engine.block_size if spec.block_size == "auto" else spec.block_size
         self.host = build.host if spec.engine.server else build.in_process
-        self.cost = build_cost(model, profile, engine, build, self.host, self.parallel)
+        parts = Parts(spec, model, profile, engine, build, self.host, self.parallel, workload)
+        cost = build_cost(
+            model, profile, engine, build, self.host, self.parallel, lambda terms: techniques.terms(terms, parts)
+        )
+        self.cost = techniques.cost(cost, parts)
+        self._wrapped: Callable[[KVPool], KVPool] = lambda pool: techniques.pool(pool, parts)
         blocks = any(in_blocks(model, kind) for kind in model.kinds)
         self.intake_ps = to_ps(self.host.intake + (self.host.block_intake if blocks else 0.0))
         if spec.kv_blocks == "auto":
             share = spec.gpu_memory_utilization
             share = engine.gpu_memory_utilization if share == "auto" else share
-            self.blocks = kv_blocks(model, profile, engine, build, self.parallel, self.block_size, share)
+            held = techniques.memory(Held.of(model, self.parallel), parts)
+            self.blocks = kv_blocks(model, profile, engine, build, self.parallel, self.block_size, share, held)
         else:
             self.blocks = spec.kv_blocks
         self.max_model_len = model.max_model_len if spec.max_model_len == "auto" else spec.max_model_len
         self.swap_blocks, self.swap_ps = _swap_space(spec, model, profile, self.block_size)
-        self._by_content = spec.prefix_caching and shares_prefixes
+        self._by_content = spec.prefix_caching and workload.prefix is not None
 
     def server(self) -> Server:
         """Return a new server of this kind."""
@@ -128,8 +151,8 @@ class _Kind:
     def _pool(self) -> KVPool:
         # Without common prefixes no block is ever found by its content, and counting is exact.
         if self._by_content:
-            return PrefixPool(self.blocks, self.block_size)
-        return CountingPool(self.blocks, self.block_size, reuse=self.spec.prefix_caching)
+            return self._wrapped(PrefixPool(self.blocks, self.block_size))
+        return self._wrapped(CountingPool(self.blocks, self.block_size, reuse=self.spec.prefix_caching))
 
     def describe(self, position: int) -> dict[str, Any]:
         """Return this kind's line in the results."""

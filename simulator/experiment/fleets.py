@@ -7,6 +7,7 @@ from simulator.cluster.fleet import Driver, Fleet, Loss
 from simulator.cluster.migration import Copying
 from simulator.cluster.registry import AUTOSCALERS
 from simulator.cluster.router import Router
+from simulator.cluster.spot import Spot
 from simulator.core import InputError, to_ps
 from simulator.core.units import PS_PER_S
 from simulator.experiment.fleet_sections import AutoscalingSpec, FaultSpec, FaultsSpec
@@ -59,11 +60,17 @@ def fleet(
 
 
 def up_seconds(cluster: Cluster, table: RequestTable) -> list[float] | None:
-    """Return how long each instance was up, from the first arrival to the last end; None where all always are."""
+    """Return how long each instance was up, from the first arrival to the last end; None where all always are.
+
+    On spot nodes, the first one stands for all: for as many of its own GPUs as nodes had, whether they served or not.
+    """
     front = cluster.front
-    if not isinstance(front, Fleet) or not len(table.arrival):
+    if not isinstance(front, Fleet | Spot) or not len(table.arrival):
         return None
     since, until = int(table.arrival.min()), int(table.finished.max())
+    if isinstance(front, Spot):
+        each = front.nodes.gpus / next(iter(front.layouts)).gpus
+        return [front.paid_ps(since, until) * each / PS_PER_S] + [0.0] * (len(cluster.instances) - 1)
     return [front.up_ps(index, since, until) / PS_PER_S for index in range(len(cluster.instances))]
 
 

@@ -59,7 +59,7 @@ class LoadedExperiment:
         # One generator's defaults may be no keys of another that a variant switches to.
         tree["workload"] = self.base.workload.model_dump(mode="json", exclude_unset=True)
         tree["sweep"] = self.base.sweep.model_dump(mode="json", exclude_defaults=True)
-        for section in ("slo", "compare", "sweep"):
+        for section in ("slo", "compare", "sweep", "techniques"):
             if not tree[section]:
                 del tree[section]
         return dump_yaml(tree)

@@ -20,7 +20,10 @@ _PERCENTILES = {"median": 50, "p90": 90, "p95": 95, "p99": 99}
 
 @dataclass(frozen=True)
 class RequestTable:
-    """Requests as columns, in the order they were sent; times in ps, -1 while unknown."""
+    """Requests as columns, in the order they were sent; times in ps, -1 while unknown.
+
+    ``arrival`` is when they were asked for, before what they spend on their way to the cluster.
+    """
 
     requests: Sequence[Request]
     arrival: Int
@@ -44,7 +47,7 @@ class RequestTable:
         failed = np.fromiter((r.failure is not None for r in requests), bool, count)
         return cls(
             requests,
-            column(r.arrival for r in requests),
+            column(r.arrival - r.lead for r in requests),
             column(r.admitted_at for r in requests),
             column(r.first_token_at for r in requests),
             finished,
@@ -52,6 +55,41 @@ class RequestTable:
             column(r.preemptions for r in requests),
             (finished >= 0) & ~failed,
             failed,
+        )
+
+    def answers(self) -> "RequestTable":
+        """Return one row for all requests of a task: those that follow one another to answer one question.
+
+        It arrives with the first of them, has its first token with the first that is shown, is finished with the last,
+        and fails if any of them does; its output is what is shown. Without such requests this is the table itself.
+        """
+        if all(request.after < 0 for request in self.requests):
+            return self
+        rows = {request.index: row for row, request in enumerate(self.requests)}
+        roots = [row for row, request in enumerate(self.requests) if request.after < 0]
+        number = {row: task for task, row in enumerate(roots)}
+        task = np.array([number[_root(request, self.requests, rows)] for request in self.requests])
+        shown = np.array([request.shown for request in self.requests])
+
+        def total(values: Int | NDArray[np.bool_]) -> Int:
+            return np.bincount(task, weights=values, minlength=len(roots)).astype(np.int64)
+
+        count, missing = np.bincount(task, minlength=len(roots)), np.int64(2**62)
+        first = np.full(len(roots), missing)
+        np.minimum.at(first, task, np.where(shown & (self.first_token >= 0), self.first_token, missing))
+        last = np.full(len(roots), np.int64(-1))
+        np.maximum.at(last, task, self.finished)
+        completed, ended = total(self.completed) == count, total(self.finished >= 0) == count
+        return RequestTable(
+            [self.requests[row] for row in roots],
+            self.arrival[roots],
+            self.admitted[roots],
+            np.where(first < missing, first, -1),
+            np.where(ended, last, -1),
+            total(np.where(shown, self.output_tokens, 0)),
+            total(self.preemptions),
+            completed,
+            total(self.failed) > 0,
         )
 
     def ttft_ms(self) -> Float:
@@ -73,12 +111,20 @@ def _since(end: Int, start: Int) -> Float:
     return np.where((end >= 0) & (start >= 0), (end - start) / PS_PER_MS, np.nan)
 
 
+def _root(request: Request, requests: Sequence[Request], rows: dict[int, int]) -> int:
+    while request.after >= 0:
+        request = requests[rows[request.after]]
+    return rows[request.index]
+
+
 def summarize(table: RequestTable, ledgers: Sequence[Ledger], slo: Slo, gpus: int) -> dict[str, Any]:
     """Return the metrics of a run; those that are undefined (no request completed, no SLO set) are None.
 
     Duration runs from the first arrival to the last request's end; throughputs count completed requests and their
     tokens. A request is good if it completed within every objective that is set (one-token outputs meet any TPOT).
+    Requests that follow one another count as one (``RequestTable.answers``).
     """
+    table = table.answers()
     done = table.completed
     ended = table.finished[table.finished >= 0]
     duration = float(ended.max() - table.arrival.min()) / PS_PER_S if len(ended) else 0.0

@@ -16,7 +16,7 @@ from simulator.experiment.load import LoadedExperiment, Variant
 from simulator.experiment.metrics import RequestTable, count_moves, summarize
 from simulator.experiment.results import ResultsFolder
 from simulator.experiment.schema import Slo
-from simulator.workload.build import build
+from simulator.experiment.techniques.stack import workload_of
 from simulator.workload.table import Workload
 
 SCHEMA = 1
@@ -97,7 +97,8 @@ def _run(
     results.add_spans(variant.name, ledgers)
     results.add_moves(variant.name, cluster.moves)
     metrics = summarize(table, ledgers, config.slo, assembly.gpus)
-    tokens = int(table.output_tokens[table.completed].sum())
+    answers = table.answers()
+    tokens = int(answers.output_tokens[answers.completed].sum())
     metrics |= count_moves(cluster.moves)
     up = up_seconds(cluster, table)
     if up is not None:
@@ -135,9 +136,9 @@ class _Workloads:
         self._last: tuple[Any, Workload] | None = None
 
     def get(self, variant: Variant) -> Workload:
-        key = (variant.config.workload, variant.config.seed)
+        key = (variant.config.workload, variant.config.seed, variant.config.techniques)
         if self._last is None or self._last[0] != key:
-            workload = build(variant.config.workload, variant.config.seed, self._folder)
+            workload = workload_of(variant.config, self._folder)
             if not len(workload):
                 raise InputError("the workload has no requests", where="workload")
             self._last = (key, workload)
@@ -162,10 +163,13 @@ def _slo_ms(slo: Slo) -> dict[str, float | None]:
 
 def _offered_rate(workload: Workload) -> float | None:
     """Return requests per second over the time in which they arrive; None where clients wait for their answers."""
-    if workload.closed_loop is not None or len(workload) < 2:
+    arrival = workload.arrival_ps
+    if workload.follow_ups is not None:
+        arrival = arrival[workload.follow_ups.after < 0]
+    if workload.closed_loop is not None or len(arrival) < 2:
         return None
-    span = int(workload.arrival_ps[-1] - workload.arrival_ps[0])
-    return (len(workload) - 1) / (span / 1e12) if span else None
+    span = int(arrival[-1] - arrival[0])
+    return (len(arrival) - 1) / (span / 1e12) if span else None
 
 
 def _describe(router: str, assembly: Assembly) -> dict[str, Any]:

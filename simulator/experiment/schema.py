@@ -15,11 +15,13 @@ from simulator.experiment.named import (
     Named,
     Router,
     Scheduler,
+    TechniqueChoice,
     known_engine,
     known_hardware,
     known_model,
     scheduler_of,
 )
+from simulator.experiment.spot_sections import SpotSpec
 from simulator.experiment.sweeps.section import Sweep
 from simulator.workload.spec import WorkloadSpec
 
@@ -39,6 +41,12 @@ def _count_or_auto(value: Any) -> Any:
 def _empty_if_blank(value: Any) -> Any:
     # "compare:" with nothing below it is what is left when a person comments all entries out.
     return {} if value is None else value
+
+
+def _none_if_blank(value: Any) -> Any:
+    if isinstance(value, str | dict):
+        raise ValueError("expected a list of techniques, such as [w8a8]; each is a name or a mapping with 'name'")
+    return () if value is None else value
 
 
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -87,6 +95,9 @@ class InstanceSpec(Strict):
     )
     hardware: Annotated[str, BeforeValidator(known_hardware)] = Field(
         description="a hardware profile's name (tokenyard profiles) or the path of a profile YAML"
+    )
+    model: Annotated[str, BeforeValidator(known_model)] | None = Field(
+        None, description="the model of these instances, for the first tier of a cascade; none: the experiment's"
     )
     tensor_parallel: Count = Field(1, description="GPUs an instance spreads each layer over")
     pipeline_parallel: Count = Field(1, description="stages of layers, on tensor_parallel GPUs each")
@@ -155,6 +166,9 @@ class ClusterSpec(Strict):
     autoscaling: AutoscalingSpec | None = Field(
         None, description="instances are started and stopped as load asks for it; none: all serve all the time"
     )
+    spot: SpotSpec | None = Field(
+        None, description="pipelines on nodes that leave with notice and come; none: all GPUs are always there"
+    )
 
 
 class Slo(Strict):
@@ -177,6 +191,9 @@ class Experiment(Strict):
         description="a model's name (tokenyard models) or the path of a Hugging Face config.json"
     )
     cluster: ClusterSpec
+    techniques: Annotated[tuple[TechniqueChoice, ...], BeforeValidator(_none_if_blank)] = Field(
+        (), description="what-if knobs (tokenyard techniques), applied in this order to requests, model and instances"
+    )
     slo: Annotated[Slo, BeforeValidator(_empty_if_blank)] = Slo()
     compare: Annotated[dict[str, dict[str, Any]], BeforeValidator(_empty_if_blank)] = Field(
         {}, description="variants by name; each maps key paths such as cluster.instances[*].scheduler to values"

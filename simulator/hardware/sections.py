@@ -29,15 +29,15 @@ class Roofline(Section):
 
     c is its FLOPs over ``compute``, b its bytes over ``bandwidth``: achieved rates, fitted to measured kernels. A
     large ``blend`` is the textbook roofline max(c, b); a small one rounds its ridge off, as kernels do. ``error`` is
-    the median relative error of the fit over ``samples`` measured kernels.
+    the median relative error of the fit over ``samples`` measured kernels; both None where rates are stated, not fitted.
     """
 
     launch: DurationOrZero
     compute: ComputeRate
     bandwidth: Bandwidth
     blend: Annotated[float, Field(ge=1)]
-    error: Annotated[float, Field(ge=0)]
-    samples: Annotated[int, Field(ge=1)]
+    error: Annotated[float, Field(ge=0)] | None = None
+    samples: Annotated[int, Field(ge=1)] | None = None
 
     def table(self, flops: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the times of many kernels: ``seconds`` for arrays of FLOPs and bytes (above 0)."""

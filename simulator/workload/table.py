@@ -32,6 +32,27 @@ class PrefixTable:
 
 
 @dataclass(frozen=True)
+class FollowUps:
+    """Requests that are sent when another one ends: together they answer one question.
+
+    ``after[i]`` is the index of the request whose end sends request i, -1 for one that is sent at its arrival.
+    ``shown[i]`` tells whether its output is part of the answer.
+    """
+
+    after: Int
+    shown: NDArray[np.bool_]
+
+    def take(self, rows: Int) -> "FollowUps":
+        """Return the same of a selection of requests, in that order; whoever follows one that goes must go as well."""
+        place = np.full(len(self.after), -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        after = self.after[rows]
+        moved = np.where(after >= 0, place[after], -1)
+        assert ((moved >= 0) == (after >= 0)).all(), "a request stayed that follows one which went"
+        return FollowUps(moved, self.shown[rows])
+
+
+@dataclass(frozen=True)
 class ClosedLoop:
     """Requests are not timed: ``concurrency`` clients each send the next one ``think_ps`` after their last finished."""
 
@@ -45,7 +66,9 @@ class Workload:
 
     Shapes: every column has one entry a request. ``arrival_ps`` is picoseconds from the start and never falls; with
     ``closed_loop`` it is ignored. ``priority``: lower runs earlier, as in vLLM. ``client`` indexes ``clients``.
-    ``source`` says in one line where the figures come from; it ends up in the results.
+    ``lead_ps`` is what a request spent before it reached the cluster at ``arrival_ps`` (retrieval, say); latencies
+    count from the beginning of that. ``source`` says in one line where the figures come from; it ends up in the
+    results.
     """
 
     name: str
@@ -59,6 +82,8 @@ class Workload:
     session: Int | None = None
     prefix: PrefixTable | None = None
     closed_loop: ClosedLoop | None = None
+    follow_ups: FollowUps | None = None
+    lead_ps: Int | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_tokens)
@@ -78,4 +103,6 @@ class Workload:
             client=pick(self.client),
             session=pick(self.session),
             prefix=None if self.prefix is None else self.prefix.take(rows),
+            follow_ups=None if self.follow_ups is None else self.follow_ups.take(rows),
+            lead_ps=pick(self.lead_ps),
         )

@@ -28,7 +28,7 @@ SHORTER = {
 MEASURED = {"validate", "validate schedules", "validate points", "validate requests", "validate open-loop",
             "validate saturated", "calibrate power"}  # fmt: skip
 # Minutes each; what they do has tests of its own, on smaller data.
-LONG = {"validate report", "calibrate engine", "plan", "reproduce"}
+LONG = {"validate report", "calibrate engine", "plan", "reproduce", "techniques report"}
 
 
 def examples(group, path=()):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic_core import PydanticUndefined
 
-from simulator.experiment import cluster_sections, fleet_sections
+from simulator.experiment import cluster_sections, fleet_sections, spot_sections
 from simulator.experiment.load import load_experiment
 
 PAGE = (Path(__file__).parents[2] / "docs/clusters.md").read_text()
@@ -23,6 +23,8 @@ SECTIONS = {
     "cluster.faults": fleet_sections.FaultsSpec,
     "cluster.faults.events": fleet_sections.FaultEventSpec,
     "cluster.faults.random": fleet_sections.RandomFaultSpec,
+    "cluster.spot": spot_sections.SpotSpec,
+    "cluster.spot.changes": spot_sections.SpotChange,
 }
 BASE = "name: page\nworkload: {trace: azure_conv_2023, requests: 40}\nmodel: llama-3.1-8b\n"
 

@@ -11,6 +11,8 @@ from simulator.hardware.profile import Roofline
 from simulator.hardware.registry import known_profiles, load_profile
 
 ROOFLINES = ("gemm", "prefill_attention", "decode_attention")
+# The others state their rates.
+MEASURED = [name for name in known_profiles() if load_profile(name).table_file is not None]
 
 
 def test_the_profiles_a_platform_engineer_asks_for_are_there():
@@ -21,11 +23,15 @@ def test_the_profiles_a_platform_engineer_asks_for_are_there():
 def test_a_profile_is_named_as_its_file_and_complete(name):
     profile = load_profile(name)
     assert profile.name == name
-    assert 20e9 < profile.memory.capacity < 300e9
+    assert 15e9 < profile.memory.capacity < 300e9
     for section in ROOFLINES:
         roofline = getattr(profile, section)
-        assert roofline.error < 0.25
-        assert roofline.samples >= 96
+        if name in MEASURED:
+            assert roofline.error < 0.25
+            assert roofline.samples >= 96
+        else:
+            assert roofline.error is None and roofline.samples is None
+            assert "not measured here" in profile.provenance[section]
         # No kernel is faster than the datasheet's memory by more than a cache can explain.
         assert roofline.bandwidth < 1.2 * profile.memory.bandwidth
     assert profile.elementwise.bandwidth < profile.memory.bandwidth
@@ -41,7 +47,7 @@ def test_every_section_has_its_source(name):
         assert len(source) > 15, f"{section}: {source} says little"
 
 
-@pytest.mark.parametrize("name", known_profiles())
+@pytest.mark.parametrize("name", MEASURED)
 def test_tables_are_there_small_and_reproduce_what_was_measured(name):
     profile = load_profile(name)
     assert profile.tables.libraries()

@@ -64,6 +64,15 @@ class SessionAffinity(Affinity):
         return request.session if request.session >= 0 else None
 
 
+@router("client_affinity")
+class ClientAffinity(Affinity):
+    """All requests of a client (or of a LoRA adapter) on one instance, unless it is overloaded."""
+
+    def key(self, request: Request) -> Hashable:
+        """Return the client, or None."""
+        return request.client if request.client >= 0 else None
+
+
 @router("prefix_affinity")
 class PrefixAffinity(Affinity):
     """All requests with the same first ``depth`` prefix segments on one instance, unless it is overloaded."""

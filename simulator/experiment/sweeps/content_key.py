@@ -15,6 +15,7 @@ from simulator.core.errors import InputError
 from simulator.experiment.load import Variant
 from simulator.experiment.named import looks_like_path
 from simulator.experiment.schema import Experiment
+from simulator.experiment.techniques.registry import TECHNIQUES
 from simulator.scheduling.registry import SCHEDULERS
 from simulator.workload.traces import resolve
 
@@ -110,9 +111,10 @@ def _named_in(path: Path) -> list[Path]:
 
 
 def _policy_files(config: Experiment) -> Iterator[Path]:
-    """Yield the source files of policies that are not the simulator's own."""
+    """Yield the source files of policies and techniques that are not the simulator's own."""
     classes = [SCHEDULERS.get(spec.scheduler.name) for spec in config.cluster.instances]
-    for policy in (*classes, ROUTERS.get(config.cluster.router.name)):
+    techniques = [TECHNIQUES.get(choice.name) for choice in config.techniques]
+    for policy in (*classes, *techniques, ROUTERS.get(config.cluster.router.name)):
         source = inspect.getsourcefile(policy)
         if source is not None and not Path(source).resolve().is_relative_to(_PACKAGE):
             yield Path(source)

@@ -115,7 +115,7 @@ def check(variants: list[Variant]) -> None:
     stand_in = Workload("check", "one request", zero, one, one)
     seen: list[Any] = []
     for variant in variants:
-        what = (variant.config.model, variant.config.cluster)
+        what = (variant.config.model, variant.config.cluster, variant.config.techniques)
         if what not in seen:
             assemble(variant.config, stand_in)
             seen.append(what)

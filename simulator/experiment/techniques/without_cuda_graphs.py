@@ -1,0 +1,49 @@
+"""What CUDA graphs save: kernels that the host launches one by one."""
+
+from collections.abc import Sequence
+
+from simulator.core import InputError, to_ps
+from simulator.core.quantity import Duration
+from simulator.cost.base import CostModel
+from simulator.cost.floor import FloorCost
+from simulator.experiment.schema import Experiment
+from simulator.experiment.techniques.base import Parts, Technique
+from simulator.experiment.techniques.registry import technique
+from simulator.experiment.techniques.speculation import before_speculation
+from simulator.hardware.engine_profile import Build, EngineProfile
+
+
+@technique("without_cuda_graphs")
+class WithoutCudaGraphs(Technique):
+    """Eager mode: no batch is padded to a captured size, and launching its layers bounds every iteration from below.
+
+    ``layer``: the host's time to launch a layer's kernels; none: the engine profile's ``block_chunk``, fitted to
+    iterations that replayed no graph (of layers with fp8 blocks: others have fewer kernels).
+    """
+
+    level = "engine"
+    source = "the engine profile's block_chunk, fitted to measured serving of MiniMax M2 without graphs"
+    changes = "no padding to captured sizes; an iteration takes layers x launch time at least"
+    exclusive = "CUDA graphs"
+
+    def __init__(self, *, layer: Duration | None = None) -> None:
+        self._layer = layer
+
+    def check(self, config: Experiment, before: Sequence[Technique]) -> None:
+        """Refuse to come after speculative decoding, whose steps it bounds."""
+        before_speculation("without_cuda_graphs", before)
+
+    def build(self, build: Build, engine: EngineProfile) -> Build:
+        """Return the engine without captured graphs."""
+        return build.model_copy(update={"captured": 0})
+
+    def cost(self, cost: CostModel, parts: Parts) -> CostModel:
+        """Return iterations that launch every layer."""
+        layer = parts.host.block_chunk if self._layer is None else self._layer
+        if not layer:
+            raise InputError(
+                f"the profile of engine {parts.engine.name} has no time for layers without a graph in this setting",
+                hint="give the host's time to launch a layer: layer: 200us",
+            )
+        note = f"no CUDA graphs: {layer * 1e6:.0f} us to launch each of {parts.model.layers} layers"
+        return FloorCost(cost, to_ps(parts.model.layers * layer), note)
