@@ -39,8 +39,8 @@ class Scaling:
 
     def start(self, fleet: Fleet) -> None:
         """Begin; InputError if there are not as many instances."""
-        if self.most > len(fleet.state):
-            raise InputError(f"autoscaling up to {self.most} of {len(fleet.state)} instances", hint="a smaller max")
+        if self.most > (count := len(fleet.instances)):
+            raise InputError(f"autoscaling up to {self.most} of {count} instances", hint="a smaller max")
         self._fleet = fleet
         self.policy.start(fleet)
         fleet.heard.append(self.policy.ended)

@@ -42,7 +42,7 @@ class Disaggregated(Front):
         """Begin with all instances idle."""
         super().start(cluster)
         for router, pool in ((self.prefill_router, self.prefill), (self.decode_router, self.decode)):
-            router.start(len(pool), cluster.rng)
+            router.start(len(pool), self.stream)
             router.watch([cluster.instances[index] for index in pool])
             self._watch_queues(router, pool)
         self.handover.start(cluster, [cluster.instances[index] for index in self.decode], self._choose)

@@ -55,7 +55,7 @@ class RandomFaults:
 
 
 class Faults:
-    """Lets faults happen to a fleet while requests remain. Each random process has a stream of its own by instance."""
+    """Lets faults happen to a fleet's instances while requests remain; each random process has a stream by instance."""
 
     def __init__(self, events: Sequence[FaultEvent] = (), random: Sequence[RandomFaults] = (), seed: int = 0) -> None:
         self._events, self._random, self._seed = events, random, seed
@@ -70,10 +70,11 @@ class Faults:
             named |= set(process.instances or ())
         if beyond := sorted(index for index in named if not 0 <= index < count):
             raise InputError(f"a fault of instance {beyond[0]}", hint=f"instances are numbered 0 to {count - 1}")
-        for event in self._events:
+        mine = [instance.index for instance in fleet.instances]
+        for event in (event for event in self._events if event.instance in mine):
             fleet.at(event.at, partial(self._happens, event.instance, event.fault))
         for number, process in enumerate(self._random):
-            for index in range(count) if process.instances is None else process.instances:
+            for index in mine if process.instances is None else (i for i in process.instances if i in mine):
                 rng = Streams(self._seed).get(f"faults {number} of instance {index}")
                 self._wait(index, process, rng, 0)
 

@@ -82,10 +82,10 @@ class Fleet(Front):
         """Begin with all instances idle; InputError where one that may be lost cannot be made anew."""
         super().start(cluster)
         count = len(cluster.instances)
-        if any(server.fresh is None for server in cluster.servers):
+        if any(cluster.servers[instance.index].fresh is None for instance in self.instances):
             raise InputError("an instance that comes and goes needs a way to make its engine anew (Server.fresh)")
         if self.loss.in_flight in ("resume", "migrate"):
-            for instance in cluster.instances:
+            for instance in self.instances:
                 if not instance.core.scheduler.recomputes:
                     name = type(instance.core.scheduler).__name__
                     raise InputError(f"scheduler {name} cannot resume a request", hint="in_flight: retry, or fail")
@@ -93,7 +93,8 @@ class Fleet(Front):
         self.state = [State.SERVING] * count
         self.unreachable = [0] * count  # how many faults of its links last
         self.leaving: set[int] = set()  # with notice: they take nothing any more
-        self.open = set(range(count))
+        mine = [instance.index for instance in self.instances]
+        self.open = set(mine)
         self.missing: dict[Request, None] = {}  # lost, which nobody has noticed yet
         self.lost: dict[Request, int] = {}  # how often each was
         self._starts = [0] * count  # how often each was started
@@ -102,12 +103,12 @@ class Fleet(Front):
         self._up_since = [0] * count
         self._up: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         self.evacuation = Evacuation(self, self.loss.copying) if self.loss.copying else None
-        self.router.start(count, cluster.rng)
+        self.router.start(count, self.stream)
         self.router.watch(cluster.instances)
         if self.router.wants_queues:
-            for instance in cluster.instances:
+            for instance in self.instances:
                 instance.on_queue = lambda at, waiting: self.router.queued(at.index, waiting)
-        for index in range(count if self._initial is None else self._initial, count):
+        for index in mine[len(mine) if self._initial is None else self._initial :]:
             self._enter(index, State.OFF)
         for driver in self._drivers:
             driver.start(self)
@@ -210,7 +211,8 @@ class Fleet(Front):
 
     def those(self, *states: State) -> list[int]:
         """Return the instances in one of some states, in order."""
-        return [index for index, state in enumerate(self.state) if state in states]
+        mine = range(len(self.state)) if self.members is None else self.members
+        return [index for index in mine if self.state[index] in states]
 
     def waiting(self) -> int:
         """Return how many requests wait, at instances that serve and for any."""
@@ -311,7 +313,7 @@ class Fleet(Front):
     def _fail(self, request: Request, why: str) -> None:
         request.failure = why
         request.finished_at = self.cluster.clock.time
-        instance = self.cluster.instances[max(request.instance, 0)]
+        instance = self.cluster.instances[request.instance] if request.instance >= 0 else self.instances[0]
         instance.on_finish(instance, request)
 
     def _give_up_hope(self) -> None:

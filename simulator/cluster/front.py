@@ -4,6 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from mypy_extensions import mypyc_attr
+
 from simulator.cluster.router import Router
 from simulator.core import Request
 from simulator.engine.instance import Instance
@@ -12,14 +15,32 @@ if TYPE_CHECKING:
     from simulator.cluster.cluster import Cluster, Server
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Front(ABC):
-    """Base of all ways to lead requests through a cluster; ``start`` gives it the cluster before the first arrives."""
+    """Base of all ways to lead requests through a cluster; ``start`` gives it the cluster before the first arrives.
+
+    ``members``: the instances that it leads to, where others are there as well (``Divided``); None: all. ``rng``: the
+    random stream that it and its routers draw from; None: the cluster's.
+    """
 
     cluster: "Cluster"
+    members: Sequence[int] | None = None
+    rng: np.random.Generator | None = None
 
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle."""
         self.cluster = cluster
+
+    @property
+    def stream(self) -> np.random.Generator:
+        """The random stream of this front and its routers."""
+        return self.cluster.rng if self.rng is None else self.rng
+
+    @property
+    def instances(self) -> list[Instance]:
+        """The instances that it leads requests to."""
+        every = self.cluster.instances
+        return every if self.members is None else [every[index] for index in self.members]
 
     def equip(self, servers: "Sequence[Server]") -> "Sequence[Server]":
         """Return the servers as this front needs them, before instances are made of them."""
@@ -38,6 +59,7 @@ class Front(ABC):
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RouterFront(Front):
     """A router before instances that each serve a request from its first to its last token."""
 
@@ -48,10 +70,10 @@ class RouterFront(Front):
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle."""
         super().start(cluster)
-        self.router.start(len(cluster.instances), cluster.rng)
+        self.router.start(len(cluster.instances), self.stream)
         self.router.watch(cluster.instances)
         if self.router.wants_queues:
-            for instance in cluster.instances:
+            for instance in self.instances:
                 instance.on_queue = self._queued
 
     def arrived(self, request: Request) -> None:

@@ -70,26 +70,31 @@ class InfiniteLLM(RouterFront):
 
     def equip(self, servers: "Sequence[Server]") -> "Sequence[Server]":
         """Return the servers, able to read KV for others and to have theirs read."""
-        return [server._replace(cost=RemoteKV(server.cost, self.message_ps)) for server in servers]
+        return [
+            server._replace(cost=RemoteKV(server.cost, self.message_ps))
+            if self.members is None or index in self.members
+            else server
+            for index, server in enumerate(servers)
+        ]
 
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle; a request may be as long as the memory of all of them allows."""
         super().start(cluster)
-        pools = [instance.core.kv for instance in cluster.instances]
-        for instance in cluster.instances:
+        instances = self.instances
+        for instance in instances:
             if not (isinstance(instance.cost, RemoteKV) and isinstance(instance.core.kv, CountingPool)):
                 raise InputError("KV memory that requests share cannot be borrowed", hint="prefix_caching: false")
             if not instance.core.scheduler.adopts:
                 name = type(instance.core.scheduler).__name__
                 raise InputError(f"scheduler {name} does not tell who waits for memory", hint="vllm or vllm_v0")
-        if len({kv.block_size for kv in pools}) > 1:
+        if len({instance.core.kv.block_size for instance in instances}) > 1:
             raise InputError("KV blocks can be borrowed only from instances with the same block size")
-        self._present = [0] * len(pools)
-        self._own = [kv.total for kv in pools]
-        lendable = [total - int(self.keep * total) for total in self._own]
-        for instance, own, at_most in zip(cluster.instances, self._own, lendable, strict=True):
-            core = instance.core
-            blocks = own - int(self.spare * own) + sum(lendable) - at_most
+        self._present = {instance.index: 0 for instance in instances}
+        self._own = {instance.index: instance.core.kv.total for instance in instances}
+        lendable = {index: total - int(self.keep * total) for index, total in self._own.items()}
+        for instance in instances:
+            core, own = instance.core, self._own[instance.index]
+            blocks = own - int(self.spare * own) + sum(lendable.values()) - lendable[instance.index]
             core.most_tokens = max(core.most_tokens, min(core.max_model_len, blocks * core.kv.block_size + 1))
         cluster.every(self.period, self._look)
 
@@ -109,11 +114,11 @@ class InfiniteLLM(RouterFront):
 
     def _look(self, now: int) -> None:
         """Let those that need memory borrow, in turn, and others pay back."""
-        instances = self.cluster.instances
-        free = [
-            instance.core.kv.total - instance.blocks_used() - instance.core.scheduler.promised()
-            for instance in instances
-        ]
+        instances = self.instances
+        free: dict[int, int] = {}
+        for instance in instances:
+            used = instance.blocks_used()
+            free[instance.index] = instance.core.kv.total - used - instance.core.scheduler.promised(used)
         for instance in instances:
             index, core = instance.index, instance.core
             owed = [loan for loan in self.loans if loan.debtor is instance]
@@ -129,13 +134,13 @@ class InfiniteLLM(RouterFront):
             elif owed and -need >= owed[-1].blocks + spare:
                 instance.at_boundary(partial(self._pay, instance, owed[-1:]))
 
-    def _borrow(self, debtor: Instance, need: int, free: list[int]) -> bool:
+    def _borrow(self, debtor: Instance, need: int, free: dict[int, int]) -> bool:
         """Ask those with most room for what is needed; return whether they have it."""
         debtors = {loan.debtor.index for loan in self.loans} | {debtor.index}
         room = {
-            index: free[index] - int(self.keep * self._own[index])
-            for index, instance in enumerate(self.cluster.instances)
-            if index not in debtors and self._can_spare(instance)
+            each.index: free[each.index] - int(self.keep * self._own[each.index])
+            for each in self.instances
+            if each.index not in debtors and self._can_spare(each)
         }
         if sum(blocks for blocks in room.values() if blocks > 0) < need:
             return False
@@ -160,7 +165,7 @@ class InfiniteLLM(RouterFront):
     def _lend(self, loan: Loan) -> bool:
         """Take the blocks at the creditor and send KV there, if it still has them to spare."""
         kv = loan.creditor.core.kv
-        if kv.free - loan.creditor.core.scheduler.promised() < loan.blocks:
+        if kv.free - loan.creditor.core.scheduler.promised(kv.used) < loan.blocks:
             self.loans.remove(loan)
             return True
         kv.take(loan.blocks)
@@ -212,7 +217,7 @@ class InfiniteLLM(RouterFront):
         """Pay loans back as far as nothing is in the room that they made."""
         kv = debtor.core.kv
         for loan in loans:
-            if not loan.usable or kv.free - debtor.core.scheduler.promised() < loan.blocks:
+            if not loan.usable or kv.free - debtor.core.scheduler.promised(kv.used) < loan.blocks:
                 continue
             kv.take(loan.blocks)
             kv.total -= loan.blocks

@@ -39,7 +39,7 @@ class Llumnix(RouterFront):
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle."""
         super().start(cluster)
-        for instance in cluster.instances:
+        for instance in self.instances:
             if not instance.core.scheduler.adopts:
                 name = type(instance.core.scheduler).__name__
                 raise InputError(f"scheduler {name} cannot go on with requests of another instance")
@@ -62,7 +62,7 @@ class Llumnix(RouterFront):
         """Pair the instances with the least room with those with the most."""
         usage, threshold = self.usage, self.threshold
         usage.draining = self.router.shut
-        able = [index for index in range(len(self.cluster.instances)) if index not in self._taking_part]
+        able = [each.index for each in self.instances if each.index not in self._taking_part]
         if not any(usage.may_be_below(index, threshold) and usage.migration(index) < threshold for index in able):
             return
         free = {index: usage.migration(index) for index in able}

@@ -7,6 +7,8 @@ from simulator.engine.clock import ARRIVE, SEND, Alarm, Clock, Moment
 from simulator.workload.table import Workload
 
 _CHUNK = 4096
+# What a request has from a column of the workload, where there is one.
+_COLUMNS = {"priority": "priority", "client": "client", "session": "session", "lead": "lead_ps", "model": "model"}
 
 
 def requests_of(workload: Workload) -> Iterator[Request]:
@@ -25,7 +27,7 @@ def requests_of(workload: Workload) -> Iterator[Request]:
                 start=low,
             )
         ]
-        for name, key in (("priority", "priority"), ("client", "client"), ("session", "session"), ("lead", "lead_ps")):
+        for name, key in _COLUMNS.items():
             column = getattr(workload, key)
             if column is not None:
                 for request, value in zip(made, column[rows].tolist(), strict=True):

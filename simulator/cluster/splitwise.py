@@ -95,7 +95,7 @@ class Splitwise(Front):
             raise InputError("Splitwise needs instances for prompts and for tokens", hint="give instances a role")
         self.max_pending_tokens = max_pending_tokens
         self.handover = handover
-        count = len(prompt) + len(token)
+        count = 1 + max(*prompt, *token)  # there may be other instances between them
         self.pending, self.memory = [0] * count, [0] * count
         self._work = [0] * count  # prompts and outputs assigned to each instance that have not ended
         self._prompts = [0] * count
@@ -104,19 +104,19 @@ class Splitwise(Front):
         self.mixed = _Side(self.pending, self.memory, ())
         self._home = {**dict.fromkeys(prompt, self.prompt), **dict.fromkeys(token, self.token)}
         self._at = dict(self._home)
-        self._all = Pool(self.pending, range(count))
+        self._all = Pool(self.pending, sorted(self._home))
         self._assigned: dict[Request, _Assigned] = {}
 
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle and at home."""
         super().start(cluster)
-        self.handover.start(cluster, list(cluster.instances), self._move)
+        self.handover.start(cluster, list(self.instances), self._move)
         self._capacity = [instance.core.kv.total * instance.core.kv.block_size for instance in cluster.instances]
 
     def arrived(self, request: Request) -> None:
         """Choose a request's instances, and send its prompt; one that some instance could not hold fails."""
         instances = self.cluster.instances
-        if self.handover.refuses(request, instances[0]):
+        if self.handover.refuses(request, instances[min(self._home)]):
             return
         chosen = self._choose(request)
         self._assigned[request] = chosen

@@ -47,7 +47,7 @@ class TetriInfer(Front):
             raise InputError("disaggregation needs prefill and decode instances", hint="give instances a role")
         self.handover, self.predictor, self.admission = handover, predictor, admission
         self.heavy_prompt, self.heavy_output, self.flip_after_ps = heavy_prompt, heavy_output, flip_after_ps
-        count = len(prefill) + len(decode)
+        count = 1 + max(*prefill, *decode)  # there may be other instances between them
         self.pending = [0] * count  # prompt tokens sent to each instance and not computed yet
         self.prefill = Pool(self.pending, prefill)
         self.decode = list(decode)
@@ -56,13 +56,13 @@ class TetriInfer(Front):
         self._heavy, self._present = [0] * count, [0] * count
         self._predicted: dict[Request, int] = {}
         self._prompts: set[Request] = set()
-        self._idle_since = dict.fromkeys(range(count), 0)
+        self._idle_since = dict.fromkeys(sorted([*prefill, *decode]), 0)
 
     def start(self, cluster: "Cluster") -> None:
         """Begin with all instances idle."""
         super().start(cluster)
         flips = self.flip_after_ps is not None
-        targets = list(cluster.instances) if flips else [cluster.instances[index] for index in self.decode]
+        targets = list(self.instances) if flips else [cluster.instances[index] for index in self.decode]
         self.handover.start(cluster, targets, self._choose)
         self.handover.admits = self._admits
         self._capacity = [instance.core.kv.total * instance.core.kv.block_size for instance in cluster.instances]
@@ -122,8 +122,8 @@ class TetriInfer(Front):
         among = fitting or self.decode
         if len(among) == 1:
             return among[0]
-        first = int(self.cluster.rng.integers(len(among)))
-        second = (first + 1 + int(self.cluster.rng.integers(len(among) - 1))) % len(among)
+        first = int(self.stream.integers(len(among)))
+        second = (first + 1 + int(self.stream.integers(len(among) - 1))) % len(among)
         return min((among[first], among[second]), key=self._load_of)
 
     def _load_of(self, index: int) -> tuple[float, int, int]:

@@ -70,7 +70,9 @@ class VirtualUsage:
         """Tell, for little, whether an instance's ``migration`` freeness could be below a value."""
         instance, requests = self._instances[index], max(len(self._present[index]), 1)
         kv, scheduler = instance.core.kv, instance.core.scheduler
-        if index in self.draining or self._urgent[index] or scheduler.queue or instance.coming or scheduler.promised():
+        if index in self.draining or self._urgent[index] or scheduler.queue or instance.coming:
+            return True
+        if scheduler.promised(kv.used):
             return True
         # No request opens more than one block every block_size iterations.
         return kv.free / requests - (instance.iterations_at_most() // kv.block_size + 1) < freeness
@@ -92,7 +94,8 @@ class VirtualUsage:
             return -inf
         instance = self._instances[index]
         kv = instance.core.kv
-        free = kv.total - instance.blocks_used() - instance.core.scheduler.promised()
+        used = instance.blocks_used()
+        free = kv.total - used - instance.core.scheduler.promised(used)
         if self._urgent[index]:
             free -= kv.blocks_for(self.headroom)
         requests = len(self._present[index])

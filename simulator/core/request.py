@@ -24,10 +24,11 @@ class Request:
 
     ``computed`` counts the tokens whose KV is in the cache and ``generated`` the output tokens made. While a request
     decodes in a batch both stand still and the batch knows the truth (``DecodeSet``); they are right again as soon as
-    it leaves. ``lead`` is what it spent before its ``arrival``. ``after`` is the index of the request whose end sent it,
-    -1 if none, and ``shown`` whether its output is part of the answer. ``blocks`` are the KV blocks it holds while not
-    decoding. ``output_id`` names the content of its output where requests may share it, as ``Segment.id`` does.
-    ``stop_at`` is how many output tokens are made where it is now: all of them, unless another instance goes on with it.
+    it leaves. ``lead`` is what it spent before its ``arrival``. ``model`` numbers the model that it is for, -1 where no
+    workload says. ``after`` is the index of the request whose end sent it, -1 if none, and ``shown`` whether its output
+    is part of the answer. ``blocks`` are the KV blocks it holds while not decoding. ``output_id`` names the content of
+    its output where requests may share it, as ``Segment.id`` does. ``stop_at`` is how many output tokens are made where
+    it is now: all of them, unless another instance goes on with it.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Request:
         "instance",
         "joined",
         "lead",
+        "model",
         "offset",
         "output_id",
         "output_tokens",
@@ -76,6 +78,7 @@ class Request:
         self.index = index
         self.arrival = arrival
         self.lead = 0
+        self.model = -1
         self.prompt_tokens = prompt_tokens
         self.output_tokens = self.stop_at = output_tokens
         self.priority = priority
@@ -97,6 +100,9 @@ class Request:
 
     def __lt__(self, other: "Request") -> bool:
         return self.index < other.index
+
+    def __hash__(self) -> int:
+        return self.index
 
     @property
     def tokens(self) -> int:

@@ -11,7 +11,9 @@ class AdapterPool(FetchingPool):
     """A pool that admits a request only with a slot for its adapter, the request's ``client``.
 
     An adapter stays in its slot while requests use it, and after that until its slot is needed: the longest unused goes
-    first. One that is not there is loaded in ``load_ps``. Requests without a client need none.
+    first. One that is not there is loaded in ``load_ps``. Requests without a client need none, and one that was
+    preempted comes back with its adapter even if all slots were taken meanwhile. InputError where a policy starts a
+    request without asking whether it can be admitted, and there is no slot.
     """
 
     def __init__(self, pool: KVPool, slots: int, load_ps: int) -> None:
@@ -26,21 +28,22 @@ class AdapterPool(FetchingPool):
 
     def can_admit(self, request: Request) -> bool:
         """Tell whether a waiting request fits, its adapter too."""
-        adapter = request.client
-        full = len(+self._users) >= self._slots
-        if adapter >= 0 and full and not self._users[adapter]:
-            return False
-        return self.inner.can_admit(request)
+        return self._has_slot(request.client) and self.inner.can_admit(request)
 
     def admit(self, request: Request) -> None:
         """Give a waiting request its blocks and its adapter's slot; one that has to be loaded is waited for."""
-        self.inner.admit(request)
+        if not self._has_slot(request.client) and not request.preemptions:
+            raise InputError(
+                f"the policy starts requests without asking for one of the {self._slots} slots for their adapters",
+                hint="more slots, or a policy that asks, such as vllm",
+            )
+        super().admit(request)
         if request.client >= 0 and not self._use(request):
             self.fetched[request] = (request.computed, self._load_ps)
 
     def adopt(self, request: Request, blocks: int) -> None:
         """Let a request hold blocks that were taken before, and its adapter's slot, loaded while the KV travelled."""
-        self.inner.adopt(request, blocks)
+        super().adopt(request, blocks)
         if request.client >= 0:
             self._use(request)
 
@@ -51,6 +54,7 @@ class AdapterPool(FetchingPool):
         if adapter >= 0:
             self._users[adapter] -= 1
             self._loaded[adapter] = self._loaded.pop(adapter, None)
+            self._make_room()
 
     def leave_behind(self, request: Request) -> Request:
         """Return a stand-in that holds what a request held here, the slot included."""
@@ -66,7 +70,13 @@ class AdapterPool(FetchingPool):
         self._loaded.pop(adapter, None)
         self._loaded[adapter] = None
         self._users[adapter] += 1
+        self._make_room()
+        return there
+
+    def _has_slot(self, adapter: int) -> bool:
+        return adapter < 0 or self._users[adapter] > 0 or len(+self._users) < self._slots
+
+    def _make_room(self) -> None:
         unused = (each for each in list(self._loaded) if not self._users[each])
         while len(self._loaded) > self._slots and (oldest := next(unused, None)) is not None:
             del self._loaded[oldest]
-        return there

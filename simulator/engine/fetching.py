@@ -6,7 +6,6 @@ from typing import Any
 from simulator.core import Request
 from simulator.cost.base import CostModel, Decodes
 from simulator.cost.terms import Seen
-from simulator.engine.decode_set import DecodeSet
 from simulator.engine.kv_pool import KVPool
 
 
@@ -17,38 +16,14 @@ class FetchingPool(KVPool):
     """
 
     def __init__(self, pool: KVPool) -> None:
-        # What a pool counts is the inner one's: see the properties.
+        super().__init__(pool.total, pool.block_size)
         self.inner = pool
-        self.block_size = pool.block_size
         self.fetched: dict[Request, tuple[int, int]] = {}
+        self._count()
 
-    @property
-    def decodes(self) -> DecodeSet:
-        """The engine's decode set."""
-        return self.inner.decodes
-
-    @decodes.setter
-    def decodes(self, decodes: DecodeSet) -> None:
-        self.inner.decodes = decodes
-
-    @property
-    def total(self) -> int:  # type: ignore[override]
-        """Blocks in all."""
-        return self.inner.total
-
-    @property
-    def free(self) -> int:
-        """Blocks that can be taken."""
-        return self.inner.free
-
-    @free.setter
-    def free(self, blocks: int) -> None:
-        self.inner.free = blocks
-
-    @property
-    def shared(self) -> int:  # type: ignore[override]
-        """By how many blocks what requests hold exceeds what is used."""
-        return self.inner.shared
+    def _count(self) -> None:
+        # The inner pool counts; compiled code reads a pool's numbers where they are, past any property.
+        self.free, self.shared = self.inner.free, self.inner.shared
 
     def can_admit(self, request: Request) -> bool:
         """Tell whether a waiting request fits; see ``KVPool``."""
@@ -57,35 +32,44 @@ class FetchingPool(KVPool):
     def admit(self, request: Request) -> None:
         """Give a waiting request the blocks it starts with; see ``KVPool``."""
         self.inner.admit(request)
+        self._count()
 
     def extend(self, request: Request, tokens: int) -> None:
         """Give a request blocks for more tokens; see ``KVPool``."""
         self.inner.extend(request, tokens)
+        self._count()
 
     def take(self, blocks: int) -> None:
         """Give decoding requests more blocks; see ``KVPool``."""
         self.inner.take(blocks)
+        self._count()
 
     def release(self, request: Request, *, resumes: bool = False) -> None:
         """Take a request's blocks back; see ``KVPool``."""
         self.fetched.pop(request, None)
         self.inner.release(request, resumes=resumes)
+        self._count()
 
     def give_back(self, blocks: int) -> None:
         """Free blocks that were taken for nobody's content yet."""
         self.inner.give_back(blocks)
+        self._count()
 
     def adopt(self, request: Request, blocks: int) -> None:
         """Let a request hold blocks that were taken before; see ``KVPool``."""
         self.inner.adopt(request, blocks)
+        self._count()
 
     def leave_behind(self, request: Request) -> Request:
         """Return a stand-in that holds what a request held here; see ``KVPool``."""
         self.fetched.pop(request, None)
-        return self.inner.leave_behind(request)
+        stand_in = self.inner.leave_behind(request)
+        self._count()
+        return stand_in
 
     def timed(self, cost: CostModel) -> CostModel:
         """Return what iterations cost with what their prompts wait for."""
+        self.inner.decodes = self.decodes
         return FetchingCost(self.inner.timed(cost), self)
 
 

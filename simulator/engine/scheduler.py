@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence, Sized
 from typing import ClassVar, Final, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from simulator.core import Request
 from simulator.engine.decode_set import DecodeSet
 from simulator.engine.estimates import Estimates
@@ -57,6 +59,7 @@ class Plan(NamedTuple):
     extras: Extras | None = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Scheduler(ABC):
     """Base of all policies. The engine sets ``kv``, ``decodes`` and ``now`` (ps) before it asks anything.
 
@@ -111,8 +114,11 @@ class Scheduler(ABC):
         """Take a decoding request out, which leaves with its KV, and forget it; only with ``adopts``."""
         raise NotImplementedError
 
-    def promised(self) -> int:
-        """Return the KV blocks that prompts which run already will take in later iterations."""
+    def promised(self, used: int) -> int:
+        """Return the KV blocks that those who run already will surely take in later iterations, beside ``used`` ones.
+
+        ``used`` are the blocks in use in the iteration in progress, of which a policy does not hear between its plans.
+        """
         return 0
 
     def deliver(self, requests: list[Request]) -> list[Request]:

@@ -23,11 +23,11 @@ class TieredPool(FetchingPool):
 
     def admit(self, request: Request) -> None:
         """Give a waiting request the longest prefix that either tier has; see ``KVPool``."""
-        self.inner.admit(request)
+        super().admit(request)
         more = self._found(request) - request.computed
         if more <= 0:
             return
-        self.inner.extend(request, more)
+        super().extend(request, more)
         request.computed += more
         self.tokens_fetched += more
         self.fetched[request] = (request.computed, more * self._ps_per_token)

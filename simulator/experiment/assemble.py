@@ -1,7 +1,7 @@
 """From an experiment's configuration to a cluster of servers ready to run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.cluster.cluster import Server
@@ -21,6 +21,7 @@ from simulator.engine.prefix_pool import PrefixPool
 from simulator.experiment.costs import Meter
 from simulator.experiment.fronts import front_of
 from simulator.experiment.schema import Experiment, InstanceSpec
+from simulator.experiment.served import models_of
 from simulator.experiment.spot import spot
 from simulator.experiment.techniques.base import Parts
 from simulator.experiment.techniques.stack import Stack
@@ -37,7 +38,9 @@ from simulator.workload.table import Workload
 class Assembly:
     """Servers and router of one run; ``kinds`` describes each entry of ``cluster.instances`` for the results.
 
-    ``meters`` has one entry a server: what its GPUs cost and draw.
+    ``meters`` has one entry a server: what its GPUs cost and draw. ``models`` are the names of those that requests ask
+    for, by the numbers of ``Workload.model``; empty where all instances serve one. ``notes`` are added to the coverage
+    of kinds, by their names.
     """
 
     servers: list[Server]
@@ -46,16 +49,21 @@ class Assembly:
     kinds: list[dict[str, Any]]
     costs: list[CostModel]
     meters: list[Meter]
+    models: tuple[str, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
 
     def coverage(self, longest: int) -> dict[str, Any]:
         """Return, by kind, what its times rest on and where the run went beyond what was measured.
 
         ``longest``: tokens of the longest request, prompt and output.
         """
-        return {
+        found = {
             kind["name"]: cost.coverage(_seen([s for s in self.servers if s.cost is cost], longest))
             for kind, cost in zip(self.kinds, self.costs, strict=True)
         }
+        for name, note in self.notes.items():
+            found[name]["notes"] = [note, *found[name].get("notes", [])]
+        return found
 
 
 def _seen(servers: list[Server], longest: int) -> Seen:
@@ -76,30 +84,30 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
     ``workload`` are the requests as they reach the cluster (``techniques.stack.workload_of``).
     """
     techniques = Stack(config)
-    config, model = techniques.config(config), techniques.model(load_model(config.model))
+    config, models = techniques.config(config), models_of(config, techniques, workload)
+    model = models.served[0].model
     if config.cluster.spot is not None:
         found = spot(config, model, workload, lambda spec: _Kind(spec, model, techniques, workload))
         return Assembly(found.servers, found.front, found.gpus, found.kinds, found.costs, found.meters)
     servers: list[Server] = []
     kinds, costs, meters = [], [], []
+    idle, notes = models.idle(workload), dict[str, str]()
     for position, spec in enumerate(config.cluster.instances):
         try:
-            own = model if spec.model is None else techniques.model(load_model(spec.model))
-            kind = _Kind(spec, own, techniques, workload)
+            own = load_model(spec.model or config.model)
+            kind = _Kind(spec, techniques.model(own), techniques, workload)
         except InputError as error:
             where = f"cluster.instances[{position}]"
             raise InputError(error.message, where=error.where or where, hint=error.hint) from None
         servers += [kind.server() for _ in range(spec.count)]
         meters += [kind.meter] * spec.count
-        kinds.append(kind.describe(position))
+        kinds.append(kind.describe(position) | ({"model": own.name} if models.asked or techniques.has_tiers else {}))
         costs.append(kind.cost)
-    if any(spec.model is not None for spec in config.cluster.instances) and not techniques.has_tiers:
-        hint = "add the technique cascade, or leave out model"
-        raise InputError("instances with a model of their own, and nothing that sends requests there",
-                         where="cluster.instances", hint=hint)  # fmt: skip
-    router = techniques.router(front_of(config.cluster, model, config.seed), config)
+        if own.name in idle:
+            notes[kinds[-1]["name"]] = f"no request of the workload asks for {own.name}"
+    router = techniques.router(front_of(config.cluster, models, config.seed), config)
     gpus = sum(spec.count * spec.tensor_parallel * spec.pipeline_parallel for spec in config.cluster.instances)
-    return Assembly(servers, router, gpus, kinds, costs, meters)
+    return Assembly(servers, router, gpus, kinds, costs, meters, models.names, notes)
 
 
 class _Kind:

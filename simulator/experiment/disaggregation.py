@@ -1,7 +1,5 @@
 """From ``cluster.disaggregation`` and the instances' roles to the front that splits prefill and decode."""
 
-from collections.abc import Sequence
-
 from simulator.cluster.disaggregated import Disaggregated
 from simulator.cluster.front import Front
 from simulator.cluster.handover import Handover, KVShape
@@ -9,22 +7,19 @@ from simulator.cluster.registry import ROUTERS
 from simulator.cluster.router import Router
 from simulator.cluster.splitwise import Splitwise
 from simulator.cluster.tetriinfer import TetriInfer
-from simulator.cluster.topology import Topology
 from simulator.core import InputError, to_ps
 from simulator.experiment.cluster_sections import DisaggregationSpec
-from simulator.experiment.schema import InstanceSpec
-from simulator.model.transformer import Transformer
+from simulator.experiment.groups import Group
 from simulator.scheduling.predictors import make_predictor
 
 
 def disaggregated(
     choice: DisaggregationSpec | None,
-    specs: Sequence[InstanceSpec],
+    group: Group,
     router: Router,
-    topology: Topology,
-    model: Transformer,
 ) -> Front:
-    """Return the front of a cluster whose instances (one spec each) have roles; InputError where they don't fit."""
+    """Return the front of instances that have roles; InputError where they don't fit."""
+    specs, model = group.specs, group.model
     if any(spec.role == "mixed" for spec in specs):
         raise InputError(
             "some instances have a role and others none", where="cluster.instances", hint="give all of them a role"
@@ -38,14 +33,13 @@ def disaggregated(
         )
     choice = choice or DisaggregationSpec()
     handover = Handover(
-        topology,
+        group.topology,
         KVShape(shapes.pop(), model.layers),
         transfer=choice.transfer,
         mode=choice.mode,
         backlog=choice.backlog,
     )
-    prefill = [index for index, spec in enumerate(specs) if spec.role == "prefill"]
-    decode = [index for index, spec in enumerate(specs) if spec.role == "decode"]
+    prefill, decode = group.of_role("prefill"), group.of_role("decode")
     if (splitwise := choice.splitwise) is not None:
         return Splitwise(prefill, decode, handover, max_pending_tokens=splitwise.max_pending_tokens)
     if (tetri := choice.tetriinfer) is not None:

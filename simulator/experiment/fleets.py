@@ -2,6 +2,7 @@
 
 from simulator.cluster.autoscaling import Scaling
 from simulator.cluster.cluster import Cluster
+from simulator.cluster.divided import Divided
 from simulator.cluster.faults import Fault, FaultEvent, Faults, RandomFaults
 from simulator.cluster.fleet import Driver, Fleet, Loss
 from simulator.cluster.migration import Copying
@@ -10,23 +11,26 @@ from simulator.cluster.router import Router
 from simulator.cluster.spot import Spot
 from simulator.core import InputError, to_ps
 from simulator.core.units import PS_PER_S
-from simulator.experiment.fleet_sections import AutoscalingSpec, FaultSpec, FaultsSpec
+from simulator.experiment.fleet_sections import FaultSpec, FaultsSpec
+from simulator.experiment.groups import Group
 from simulator.experiment.metrics import RequestTable
+from simulator.experiment.schema import ClusterSpec
 from simulator.scheduling.registry import SCHEDULERS
 
 
 def fleet(
-    faults: FaultsSpec | None,
-    autoscaling: AutoscalingSpec | None,
-    schedulers: list[str],
+    cluster: ClusterSpec,
+    group: Group,
     router: Router,
     copying: Copying | None,
     seed: int,
 ) -> Fleet:
-    """Return the front; InputError names the key of what does not fit the instances, of which each has a scheduler."""
-    count, drivers, loss, initial = len(schedulers), list[Driver](), Loss(), None
+    """Return the front of instances that come and go; InputError names the key of what does not fit them."""
+    faults, autoscaling = cluster.faults, cluster.autoscaling
+    count, drivers, loss, initial = len(group.members), list[Driver](), Loss(), None
     if faults is not None:
-        drivers.append(_faults(faults, count, seed))
+        schedulers = [spec.scheduler.name for spec in group.specs]
+        drivers.append(_faults(faults, sum(spec.count for spec in cluster.instances), seed))
         loss = Loss(faults.in_flight, faults.retries, to_ps(faults.noticed_after), copying)
         able = [name for name in set(schedulers) if SCHEDULERS.get(name).recomputes]
         if faults.in_flight == "resume" and len(able) < len(set(schedulers)):
@@ -65,13 +69,15 @@ def up_seconds(cluster: Cluster, table: RequestTable) -> list[float] | None:
     On spot nodes, the first one stands for all: for as many of its own GPUs as nodes had, whether they served or not.
     """
     front = cluster.front
-    if not isinstance(front, Fleet | Spot) or not len(table.arrival):
+    fleets = [each for each in (front.fronts if isinstance(front, Divided) else [front]) if isinstance(each, Fleet)]
+    if not (fleets or isinstance(front, Spot)) or not len(table.arrival):
         return None
     since, until = int(table.arrival.min()), int(table.finished.max())
     if isinstance(front, Spot):
         each = front.nodes.gpus / next(iter(front.layouts)).gpus
         return [front.paid_ps(since, until) * each / PS_PER_S] + [0.0] * (len(cluster.instances) - 1)
-    return [front.up_ps(index, since, until) / PS_PER_S for index in range(len(cluster.instances))]
+    up = {each.index: one.up_ps(each.index, since, until) / PS_PER_S for one in fleets for each in one.instances}
+    return [up[index] for index in range(len(cluster.instances))]
 
 
 def _faults(choice: FaultsSpec, count: int, seed: int) -> Faults:

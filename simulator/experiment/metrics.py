@@ -1,7 +1,7 @@
 """Metrics of a run, under the names that benchmark clients use."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from simulator.experiment.schema import Slo
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+_OF_THE_CLUSTER = ("kv_transfers", "migrations", "gpu_hours")
 _PERCENTILES = {"median": 50, "p90": 90, "p95": 95, "p99": 99}
 
 
@@ -56,6 +57,12 @@ class RequestTable:
             (finished >= 0) & ~failed,
             failed,
         )
+
+    def of_model(self, numbers: Collection[int]) -> "RequestTable":
+        """Return the requests that ask for a model, which the workload knows by these numbers."""
+        rows = np.array([row for row, request in enumerate(self.requests) if request.model in numbers], np.int64)
+        columns = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name != "requests"}
+        return RequestTable([self.requests[row] for row in rows], **columns)
 
     def answers(self) -> "RequestTable":
         """Return one row for all requests of a task: those that follow one another to answer one question.
@@ -152,6 +159,23 @@ def summarize(table: RequestTable, ledgers: Sequence[Ledger], slo: Slo, gpus: in
         "migrations": 0,
         "gpu_hours": gpus * duration / 3600,
     }
+
+
+def summarize_models(
+    table: RequestTable, models: Sequence[str], ledgers: Mapping[str, Sequence[Ledger]], slo: Slo
+) -> dict[str, Any]:
+    """Return what the requests of each model went through, as ``summarize`` has it, over their own duration.
+
+    ``models`` has the name of each number that the workload has for one; ``ledgers`` by model those of its instances.
+    What counts GPUs and moves is left out.
+    """
+    found = {}
+    for name, its in ledgers.items():
+        mine = table.of_model({number for number, each in enumerate(models) if each == name})
+        if len(mine.requests):
+            metrics = summarize(mine, its, slo, 0)
+            found[name] = {key: metrics[key] for key in metrics if key not in _OF_THE_CLUSTER}
+    return found
 
 
 def count_moves(moves: Sequence[Move]) -> dict[str, int]:

@@ -1,41 +1,33 @@
 """From ``cluster.migration`` and ``cluster.borrowing`` to the fronts that move requests, or lend memory."""
 
-from collections.abc import Sequence
+from itertools import pairwise
 
 from simulator.cluster.infinite_llm import InfiniteLLM
 from simulator.cluster.llumnix import Llumnix
 from simulator.cluster.migration import Copying
 from simulator.cluster.router import Router
-from simulator.cluster.topology import Topology
 from simulator.cluster.virtual_usage import VirtualUsage
 from simulator.core import InputError, to_ps
 from simulator.experiment.cluster_sections import BorrowingSpec, MigrationSpec
-from simulator.experiment.schema import InstanceSpec
-from simulator.model.transformer import Transformer
+from simulator.experiment.groups import Group
 from simulator.scheduling.registry import SCHEDULERS
 
 
-def migrating(
-    choice: MigrationSpec, specs: Sequence[InstanceSpec], router: Router, topology: Topology, model: Transformer
-) -> Llumnix:
-    """Return the front of a cluster whose requests migrate; InputError where one cannot go on with another's."""
-    token_bytes = _token_bytes(specs, topology, model)
-    copying = Copying(topology, token_bytes, last_blocks=choice.last_blocks, stages=choice.stages)
+def migrating(choice: MigrationSpec, group: Group, router: Router) -> Llumnix:
+    """Return the front of instances whose requests migrate; InputError where one cannot go on with another's."""
+    copying = Copying(group.topology, _token_bytes(group), last_blocks=choice.last_blocks, stages=choice.stages)
     usage = VirtualUsage(choice.urgent, choice.headroom)
     return Llumnix(router, copying, usage, period=to_ps(choice.period), threshold=choice.threshold)
 
 
-def lending(
-    choice: BorrowingSpec, specs: Sequence[InstanceSpec], router: Router, topology: Topology, model: Transformer
-) -> InfiniteLLM:
-    """Return the front of a cluster whose instances lend each other KV memory; InputError where they cannot."""
-    token_bytes = _token_bytes(specs, topology, model)
+def lending(choice: BorrowingSpec, group: Group, router: Router) -> InfiniteLLM:
+    """Return the front of instances that lend each other KV memory; InputError where they cannot."""
     # The queries go out and the partial results come back, for each layer.
-    messages = 2 * model.layers * topology.latency
+    messages = 2 * group.model.layers * group.topology.latency
     return InfiniteLLM(
         router,
-        topology,
-        token_bytes,
+        group.topology,
+        _token_bytes(group),
         period=to_ps(choice.period),
         message_ps=messages,
         spare=choice.spare,
@@ -43,10 +35,11 @@ def lending(
     )
 
 
-def _token_bytes(specs: Sequence[InstanceSpec], topology: Topology, model: Transformer) -> float:
+def _token_bytes(group: Group) -> float:
     """Return the KV bytes of a token on all instances; InputError if they differ, or cannot reach each other."""
+    specs = group.specs
     shapes = {
-        (model.with_precision(spec.quantization, spec.kv_cache_dtype).kv_bytes_per_token(), spec.block_size)
+        (group.model.with_precision(spec.quantization, spec.kv_cache_dtype).kv_bytes_per_token(), spec.block_size)
         for spec in specs
     }
     if len(shapes) > 1:
@@ -63,7 +56,7 @@ def _token_bytes(specs: Sequence[InstanceSpec], topology: Topology, model: Trans
                 where="cluster.instances",
                 hint=f"one that can: {', '.join(able)}",
             )
-    for index in range(1, len(specs)):
-        topology.path(0, index)
-        topology.path(index - 1, index)
+    for before, index in pairwise(group.members):
+        group.topology.path(group.members[0], index)
+        group.topology.path(before, index)
     return float(shapes.pop()[0])

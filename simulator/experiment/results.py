@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +25,13 @@ _ROWS = 1 << 17  # rows turned into Arrow at a time: bounds the memory of writin
 class ResultsFolder:
     """Writes one experiment's results; each file appears whole or not at all.
 
-    Rows are written run by run, so that nothing of a finished run is lost and memory holds one run.
+    Rows are written run by run, so that nothing of a finished run is lost and memory holds one run. ``columns``: those
+    that ``requests.parquet`` has only where some run has figures for them (``optional_columns``).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, columns: Collection[str] = ()) -> None:
         self.folder = folder
+        self._columns = columns
         folder.mkdir(parents=True, exist_ok=True)
         self._writers: dict[str, Any] = {}
 
@@ -63,8 +65,8 @@ class ResultsFolder:
             writer.writerows({"name": run["name"], **run["metrics"]} for run in summary["runs"])
         part.replace(self.folder / "summary.csv")
 
-    def add_requests(self, run: str, table: RequestTable, workload: Workload) -> None:
-        """Append a run's requests to ``requests.parquet``."""
+    def add_requests(self, run: str, table: RequestTable, workload: Workload, models: Sequence[str] = ()) -> None:
+        """Append a run's requests to ``requests.parquet``; ``models`` by the numbers of ``workload.model``."""
         times = {
             "arrival_s": table.arrival,
             "admitted_s": table.admitted,
@@ -76,6 +78,9 @@ class ResultsFolder:
         statuses = [Status.UNFINISHED.value, Status.COMPLETED.value, Status.FAILED.value]
         reasons = list(dict.fromkeys(request.failure for request in table.requests if request.failure is not None))
         code_of = {reason: code for code, reason in enumerate(reasons)}
+        named = list(dict.fromkeys(models))  # a trace may know one by several names
+        # Without names nobody asked the workload, whatever it says; the last entry is for those that have none, -1.
+        model_of = np.array([*(map(named.index, models) if models else [-1] * len(workload.models)), -1])
         for low in range(0, len(table.requests), _ROWS):
             rows = slice(low, low + _ROWS)
             some = table.requests[rows]
@@ -91,9 +96,11 @@ class ResultsFolder:
                     "run": labels(np.zeros(len(some)), [run]),
                     "request": numbers(field("index", np.int64)),
                     "client": labels(field("client"), workload.clients),
+                    **({"model": labels(model_of[field("model")], named)} if "model" in self._columns else {}),
                     "priority": numbers(field("priority")),
                     "instance": numbers(field("instance")),
                     **{name: numbers(times[name][rows] / PS_PER_S, times[name][rows] < 0) for name in times},
+                    **({"lead_s": numbers(field("lead", np.int64) / PS_PER_S)} if "lead_s" in self._columns else {}),
                     "prompt_tokens": numbers(field("prompt_tokens")),
                     "output_tokens": numbers(field("output_tokens")),
                     "cached_tokens": numbers(field("cached")),
@@ -168,15 +175,24 @@ class ResultsFolder:
                 },
             )
 
-    def copy_rows(self, name: str, source: Path) -> None:
-        """Append another results folder's table of that name, row group by row group; nothing if it has none."""
+    def copy_rows(self, name: str, sources: Sequence[Path]) -> None:
+        """Write the tables of that name of other results folders one after the other, row group by row group.
+
+        A column that only some of them have is null for the others; folders without such a table are passed over.
+        """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if not (source / name).exists():
-            return
-        with pq.ParquetFile(source / name) as file:
-            for group in range(file.num_row_groups):
-                self._append(name, file.read_row_group(group))
+        files = [source / name for source in sources if (source / name).exists()]
+        schema = pa.unify_schemas(sorted(map(pq.read_schema, files), key=len, reverse=True)) if files else pa.schema([])
+        for path in files:
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.read_row_group(group)
+                    missing = [each for each in schema if each.name not in rows.column_names]
+                    for each in missing:
+                        rows = rows.append_column(each, pa.nulls(len(rows), each.type))
+                    self._append(name, rows.select(schema.names) if missing else rows)
 
     def _write(self, name: str, columns: dict[str, Any]) -> None:
         import pyarrow as pa
@@ -192,6 +208,11 @@ class ResultsFolder:
 
     def _part(self, name: str) -> Path:
         return self.folder / f".{name}.part"
+
+
+def optional_columns(workload: Workload, models: Sequence[str]) -> set[str]:
+    """Return the columns of ``requests.parquet`` that there are only for such a workload, asking for such models."""
+    return {name for name, there in (("model", models), ("lead_s", workload.lead_ps is not None)) if there}
 
 
 def _token_spans(spans: NDArray[np.int64], runs: NDArray[np.int64], instance: int) -> NDArray[np.int64]:

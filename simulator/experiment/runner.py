@@ -2,19 +2,20 @@
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from simulator.cluster.cluster import Cluster
 from simulator.core import InputError, Streams
+from simulator.engine.ledger import Ledger
 from simulator.experiment.assemble import Assembly, assemble
 from simulator.experiment.costs import bill
 from simulator.experiment.fleets import up_seconds
 from simulator.experiment.load import LoadedExperiment, Variant
-from simulator.experiment.metrics import RequestTable, count_moves, summarize
-from simulator.experiment.results import ResultsFolder
+from simulator.experiment.metrics import RequestTable, count_moves, summarize, summarize_models
+from simulator.experiment.results import ResultsFolder, optional_columns
 from simulator.experiment.schema import Slo
 from simulator.experiment.techniques.stack import workload_of
 from simulator.workload.table import Workload
@@ -57,9 +58,11 @@ def run_experiment(
     interrupted = False
     workloads = _Workloads(loaded)
     # All runs are put together before the first one starts: the last one's mistake should not cost an hour.
+    columns: set[str] = set()
     for variant in loaded.runs:
-        assemble(variant.config, workloads.get(variant))
-    with ResultsFolder(out / loaded.name) as results:
+        workload = workloads.get(variant)
+        columns |= optional_columns(workload, assemble(variant.config, workload).models)
+    with ResultsFolder(out / loaded.name, columns=columns) as results:
         results.write_text("config.resolved.yaml", loaded.resolved())
         for index, variant in enumerate(loaded.runs):
             workload = workloads.get(variant)
@@ -92,7 +95,7 @@ def _run(
         report(cluster.now_s, cluster.ended)
     table = RequestTable.of(cluster.requests)
     ledgers = [server.core.ledger for server in assembly.servers]
-    results.add_requests(variant.name, table, workload)
+    results.add_requests(variant.name, table, workload, assembly.models)
     results.add_iterations(variant.name, ledgers)
     results.add_spans(variant.name, ledgers)
     results.add_moves(variant.name, cluster.moves)
@@ -110,6 +113,7 @@ def _run(
         "variant": variant.variant,
         "sweep": variant.sweep,
         "metrics": metrics,
+        **({"by_model": _by_model(table, assembly, ledgers, config.slo)} if assembly.models else {}),
         "slo": _slo_ms(config.slo),
         "offered_rate": _offered_rate(workload),
         "workload": {"name": workload.name, "requests": len(workload), "source": workload.source},
@@ -126,6 +130,14 @@ def _run(
     if interrupted:
         summary["interrupted"] = True
     return summary, interrupted
+
+
+def _by_model(table: RequestTable, assembly: Assembly, ledgers: Sequence[Ledger], slo: Slo) -> dict[str, Any]:
+    each = [kind["model"] for kind in assembly.kinds for _ in range(kind["count"])]
+    by_model: dict[str, list[Ledger]] = {}
+    for model, ledger in zip(each, ledgers, strict=True):
+        by_model.setdefault(model, []).append(ledger)
+    return summarize_models(table, assembly.models, by_model, slo)
 
 
 class _Workloads:

@@ -43,7 +43,8 @@ def _empty_if_blank(value: Any) -> Any:
     return {} if value is None else value
 
 
-def _none_if_blank(value: Any) -> Any:
+def none_if_blank(value: Any) -> Any:
+    """Return a list of techniques, empty where nothing follows its key."""
     if isinstance(value, str | dict):
         raise ValueError("expected a list of techniques, such as [w8a8]; each is a name or a mapping with 'name'")
     return () if value is None else value
@@ -97,7 +98,7 @@ class InstanceSpec(Strict):
         description="a hardware profile's name (tokenyard profiles) or the path of a profile YAML"
     )
     model: Annotated[str, BeforeValidator(known_model)] | None = Field(
-        None, description="the model of these instances, for the first tier of a cascade; none: the experiment's"
+        None, description="the model that these instances serve, where there are several; none: the experiment's"
     )
     tensor_parallel: Count = Field(1, description="GPUs an instance spreads each layer over")
     pipeline_parallel: Count = Field(1, description="stages of layers, on tensor_parallel GPUs each")
@@ -191,7 +192,7 @@ class Experiment(Strict):
         description="a model's name (tokenyard models) or the path of a Hugging Face config.json"
     )
     cluster: ClusterSpec
-    techniques: Annotated[tuple[TechniqueChoice, ...], BeforeValidator(_none_if_blank)] = Field(
+    techniques: Annotated[tuple[TechniqueChoice, ...], BeforeValidator(none_if_blank)] = Field(
         (), description="what-if knobs (tokenyard techniques), applied in this order to requests, model and instances"
     )
     slo: Annotated[Slo, BeforeValidator(_empty_if_blank)] = Slo()

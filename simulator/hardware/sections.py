@@ -29,7 +29,7 @@ class Roofline(Section):
 
     c is its FLOPs over ``compute``, b its bytes over ``bandwidth``: achieved rates, fitted to measured kernels. A
     large ``blend`` is the textbook roofline max(c, b); a small one rounds its ridge off, as kernels do. ``error`` is
-    the median relative error of the fit over ``samples`` measured kernels; both None where rates are stated, not fitted.
+    the median relative error of the fit over ``samples`` measured kernels; both None where rates are not fitted.
     """
 
     launch: DurationOrZero

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 
 COLUMNS = ("completed", "arrival_s", "admitted_s", "first_token_s", "finished_s")
 PHASES = {
+    "lead": ("before the cluster", "#7f8c5a", "white"),
     "waiting": ("waiting in the queue", style.WAITING, "white"),
     "prefill": ("prefill, to the first token", style.PREFILL, "black"),
-    "transfer": ("moving to another instance", "#009e73", "white"),
+    "transfer": ("KV moving to a decode instance", "#009e73", "white"),
     "decode": ("decoding, to the last token", style.DECODE, "black"),
-    "preempted": ("paused (preempted)", "#8a6fc2", "white"),
+    "preempted": ("paused (preempted, or waiting to go on)", "#8a6fc2", "white"),
     "migration": ("paused by a migration", "#cc79a7", "black"),
 }
-# Phases that not every run has, and the column of seconds that says how long each took: stored or from the spans.
+# Phases after the first token that not every run has, and the column of seconds that says how long each took: stored,
+# or from the spans and moves.
 OPTIONAL = {"transfer": "transfer_s", "preempted": "preempted_s", "migration": "migration_s"}
+LEAD = "lead_s"  # the column of seconds spent on the way to the cluster, where a technique takes some
 _INCHES_PER_LETTER, _PANEL_INCHES = 0.085, 3.9
 
 
@@ -43,10 +46,11 @@ class TimeSpent:
 def read_phases(tables: RunTables, others: Sequence[str] = ()) -> dict[str, Column]:
     """Read what tells a run's phases, and other columns of its requests.
 
-    That is ``COLUMNS`` and those of ``OPTIONAL`` that the file has or that follow from the spans of its tokens.
+    That is ``COLUMNS``, ``LEAD`` if the file has it, and those of ``OPTIONAL`` that the file has or that follow from
+    the spans of its tokens.
     """
     known = tables.request_columns()
-    optional = (column for column in OPTIONAL.values() if column in known)
+    optional = (column for column in (LEAD, *OPTIONAL.values()) if column in known)
     found = tables.requests(tuple(dict.fromkeys(("request", *COLUMNS, *optional, *others))))
     return {**pauses_of(tables, found["request"]), **found}
 
@@ -57,8 +61,10 @@ def phases_of(requests: Mapping[str, Column]) -> dict[str, Column]:
     Phases add up to the time from arrival to finish; they are NaN where the request did not get that far. What took
     place while a request had made its first token is not counted as decoding, nor any time twice.
     """
+    lead = np.nan_to_num(requests[LEAD]) if LEAD in requests else np.zeros(len(requests["arrival_s"]))
     found = {
-        "waiting": requests["admitted_s"] - requests["arrival_s"],
+        **({"lead": lead} if lead.any() else {}),
+        "waiting": requests["admitted_s"] - requests["arrival_s"] - lead,
         "prefill": requests["first_token_s"] - requests["admitted_s"],
         "decode": requests["finished_s"] - requests["first_token_s"],
     }
@@ -88,7 +94,7 @@ def figure_time_spent(spent: Sequence[TimeSpent]) -> "Figure":
     first.set_title("Until the first token")
     whole.set_title("Until the last token")
     present = {phase for row in rows for phase in row.mean_ms}
-    _stack(first, rows, ("waiting", "prefill"))
+    _stack(first, rows, tuple(phase for phase in ("lead", "waiting", "prefill") if phase in present))
     _stack(whole, rows, tuple(phase for phase in PHASES if phase in present))
     label_rows(first, [row.run for row in rows], len(rows))
     label_rows(whole, None, len(rows))

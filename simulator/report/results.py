@@ -42,6 +42,7 @@ class Run:
     cluster: Mapping[str, Any]
     coverage: Mapping[str, Any]
     workload: Mapping[str, Any]
+    by_model: Mapping[str, Mapping[str, float | None]]
 
     def metric(self, name: str) -> float:
         """Return a metric in its own unit, NaN when it is undefined."""
@@ -91,6 +92,11 @@ class RunTables:
     def spans(self, columns: Sequence[str]) -> dict[str, Column] | None:
         """Return columns of the stretches in which requests made tokens; ``None`` for results that don't hold them."""
         path = self.folder / "spans.parquet"
+        return _read(path, self.stored_name, columns) if path.exists() else None
+
+    def moves(self, columns: Sequence[str]) -> dict[str, Column] | None:
+        """Return columns of the moves of KV between instances, texts as objects; ``None`` where nothing moved."""
+        path = self.folder / "moves.parquet"
         return _read(path, self.stored_name, columns) if path.exists() else None
 
     def request_columns(self) -> frozenset[str]:
@@ -155,6 +161,7 @@ def _run(entry: Mapping[str, Any], experiment: str) -> Run:
         cluster=entry.get("cluster") or {},
         coverage=entry.get("coverage") or {},
         workload=entry.get("workload") or {},
+        by_model=entry.get("by_model") or {},
     )
 
 

@@ -125,4 +125,6 @@ def _kv_blocks(run: Run, count: int) -> Floats:
 def _names(run: Run, count: int) -> tuple[str, ...]:
     kinds = _kinds(run, count)
     several = len({str(kind.get("name")) for kind in kinds}) > 1
+    if several and all(kind.get("model") for kind in kinds):
+        return tuple(f"{i}: {kind['model']}" for i, kind in enumerate(kinds))
     return tuple(f"instance {i}" + (f" ({kind.get('name')})" if several else "") for i, kind in enumerate(kinds))

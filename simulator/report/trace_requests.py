@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.report.breakdown import LEAD
 from simulator.report.results import Column, RunTables
 
 Nanoseconds = NDArray[np.int64]
@@ -80,9 +81,12 @@ class Requests:
 
 def read_requests(tables: RunTables, end: int) -> Requests:
     """Read a run's requests; ``end`` is when its last iteration ended, in ns."""
-    columns = tables.requests(_COLUMNS)
+    led = LEAD in tables.request_columns()
+    columns = tables.requests((*_COLUMNS, LEAD) if led else _COLUMNS)
     names = ("arrival", "admitted", "first_token", "finished")
     known = [nanoseconds(columns[f"{name}_s"]) for name in names]
+    if led:
+        known[0] = known[0] + nanoseconds(columns[LEAD])  # before that it was in nobody's queue
     end = max([end, *(int(times.max(initial=0)) for times in known)])
     times = {name: np.where(np.isnan(columns[f"{name}_s"]), end, each) for name, each in zip(names, known, strict=True)}
     return Requests(columns, times, end, _spans(tables))

@@ -6,6 +6,8 @@
 from collections import deque
 from typing import Literal
 
+from mypy_extensions import mypyc_attr
+
 from simulator.core import InputError, Request
 from simulator.engine.scheduler import FOREVER, Chunk, Plan, Scheduler
 from simulator.scheduling.adoption import take_in
@@ -18,7 +20,7 @@ _STEADY = Plan(horizon=FOREVER, outlives_finishes=True)
 _BLOCKED = Plan(horizon=FOREVER, arrivals_matter=False)
 
 
-@scheduler("vllm")
+@mypyc_attr(allow_interpreted_subclasses=True)
 class VLLM(Scheduler):
     """vLLM V1: decodes first, then prompt chunks in order of arrival (or priority); preempts by recompute.
 
@@ -166,7 +168,7 @@ class VLLM(Scheduler):
         self.preempted += 1
         self.queue.push_front(victim)
 
-    def promised(self) -> int:
+    def promised(self, used: int) -> int:
         """Return the KV blocks that the rest of the unfinished prompt takes."""
         partial = self._partial
         return 0 if partial is None else self.kv.blocks_for(partial.tokens) - partial.blocks
@@ -184,3 +186,6 @@ class VLLM(Scheduler):
         for request in self._skipped:
             self.decodes.add(request)
         self._skipped = []
+
+
+scheduler("vllm")(VLLM)  # below the class: mypyc compiles none with a decorator that it does not know

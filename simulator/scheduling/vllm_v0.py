@@ -75,8 +75,8 @@ class VLLMV0(Scheduler):
         kv.take(decodes.blocks_next())
         if moved:
             return Plan(extras=Extras(moved=moved))
-        if self.adopted and self.preempted:
-            return Plan()  # whose memory may be enough for one that was adopted
+        if self.preempted and (self._swapped or self.adopted):
+            return Plan()  # whose memory may be enough for one of them
         # A swapped or adopted request waits for memory (or a slot), and only a finish frees any.
         if self._swapped or self.adopted:
             return Plan(horizon=FOREVER, arrivals_matter=False)
@@ -134,9 +134,12 @@ class VLLMV0(Scheduler):
 
     def _make_room(self) -> int:
         """Preempt the last to come until everyone left can decode; return the KV tokens swapped."""
-        kv, decodes, moved = self.kv, self.decodes, 0
+        kv, decodes, running, moved = self.kv, self.decodes, self.running, 0
+        # Who is done, of which an asynchronous engine doesn't know yet, goes before those that need the memory.
+        ended = [request for request in running if request.finished_at >= 0]
         while decodes.blocks_next() > kv.free:
-            victim, _ = self.running.popitem()
+            victim = ended.pop() if ended else next(reversed(running))
+            del running[victim]
             if victim in decodes:
                 pause(self, victim)
             if self.swaps and victim.finished_at < 0 and self.host.can_take(victim):

@@ -69,10 +69,9 @@ class WholeBatches(Scheduler):
             return _EMPTY
         return Plan(chunks, FOREVER, arrivals_matter=False, outlives_finishes=not (self.queue or self.adopted))
 
-    def promised(self) -> int:
+    def promised(self, used: int) -> int:
         """Return the KV blocks that are set aside for those that run and that they do not hold yet."""
-        held = self.kv.total - self.kv.free
-        return max(self._set_aside - held, 0)
+        return max(self._set_aside - used, 0)
 
     def adopt(self, request: Request) -> None:
         """Take in a request that decodes and holds its KV blocks here already; it goes before all that wait."""
@@ -84,7 +83,8 @@ class WholeBatches(Scheduler):
         self._drop(request)
 
     def _whole(self, request: Request) -> int:
-        return self.kv.blocks_for(request.prompt_tokens + request.output_tokens)
+        # The last token is never written to the cache; with it, one that just fits the instance would wait for ever.
+        return self.kv.blocks_for(request.prompt_tokens + request.output_tokens - 1)
 
     def _fits(self, request: Request) -> bool:
         # What came with its KV and waits for its turn has blocks of its own.

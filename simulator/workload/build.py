@@ -13,6 +13,7 @@ from simulator.workload.clock import LONGEST_DAYS, LONGEST_PS
 from simulator.workload.fitted import Fitted
 from simulator.workload.generators.arrivals import ClosedLoop, Counts
 from simulator.workload.generators.clients import prioritise
+from simulator.workload.generators.models import ask_for_models
 from simulator.workload.readers import read_trace
 from simulator.workload.spec import WorkloadSpec
 from simulator.workload.table import ClosedLoop as ClosedLoopTable
@@ -97,6 +98,8 @@ def _dress(workload: Workload, spec: WorkloadSpec, streams: Streams) -> Workload
         workload = spec.clients.apply(workload, streams.get("clients"))
     if spec.priorities is not None:
         workload = prioritise(spec.priorities, workload, streams.get("priorities"))
+    if spec.models is not None:
+        workload = ask_for_models(spec.models, workload, streams.get("models"))
     return workload
 
 

@@ -9,6 +9,7 @@ from simulator.workload.generators.arrivals import Arrivals, ClosedLoop
 from simulator.workload.generators.clients import Clients, Priorities
 from simulator.workload.generators.joint import JointLengths
 from simulator.workload.generators.lengths import Length
+from simulator.workload.generators.models import ModelShares
 from simulator.workload.generators.prefixes import Prefix
 from simulator.workload.section import Count, Section
 
@@ -30,6 +31,7 @@ class WorkloadSpec(Section):
     prefix: Prefix | None = None
     clients: Clients | None = None
     priorities: Priorities | None = None
+    models: ModelShares | None = None
     requests: Count | None = None
     rate_scale: Annotated[float, Field(gt=0)] = 1.0
     duration: Duration | None = None

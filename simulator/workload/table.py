@@ -65,7 +65,8 @@ class Workload:
     """Requests in order of arrival.
 
     Shapes: every column has one entry a request. ``arrival_ps`` is picoseconds from the start and never falls; with
-    ``closed_loop`` it is ignored. ``priority``: lower runs earlier, as in vLLM. ``client`` indexes ``clients``.
+    ``closed_loop`` it is ignored. ``priority``: lower runs earlier, as in vLLM. ``client`` indexes ``clients``, and
+    ``model`` ``models``: which model each request asks for, where the workload says so.
     ``lead_ps`` is what a request spent before it reached the cluster at ``arrival_ps`` (retrieval, say); latencies
     count from the beginning of that. ``source`` says in one line where the figures come from; it ends up in the
     results.
@@ -84,6 +85,8 @@ class Workload:
     closed_loop: ClosedLoop | None = None
     follow_ups: FollowUps | None = None
     lead_ps: Int | None = None
+    model: Int | None = None
+    models: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompt_tokens)
@@ -105,4 +108,5 @@ class Workload:
             prefix=None if self.prefix is None else self.prefix.take(rows),
             follow_ups=None if self.follow_ups is None else self.follow_ups.take(rows),
             lead_ps=pick(self.lead_ps),
+            model=pick(self.model),
         )

@@ -17,6 +17,7 @@ from simulator.cost.decode_curve import DecodeCurves
 from simulator.cost.iteration import IterationCost
 from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.parallelism import Parallelism
+from simulator.cost.wrapped_terms import WrappedTerms
 
 KNOTS = (2, 10, 30, 90, 300, 1000)
 
@@ -26,13 +27,16 @@ def bent(batch, context):
     return 1e-6 + 3e-9 * batch**0.9 * context**1.1
 
 
+class Skewed(WrappedTerms):
+    def skew(self, batch):
+        return 0.37 / batch**0.5 if batch > 1 else 0.0
+
+
 def dense_in_knots(*, skewed=False, **spent):
     """Return the cost of a small model whose attention table has a knot every few tokens."""
     profile = gpu([decode_attention(bent, context=KNOTS)])
     terms = KernelTerms(model(), profile, Parallelism(), "vllm-1.0")
-    if skewed:
-        terms.skew = lambda batch: 0.37 / batch**0.5 if batch > 1 else 0.0
-    return IterationCost(terms, host(**spent), 0, {})
+    return IterationCost(Skewed(terms, "skew", "made up") if skewed else terms, host(**spent), 0, {})
 
 
 COSTS = {

@@ -56,6 +56,23 @@ def test_nobody_runs_without_a_slot():
     assert waits(pool, asking(2)) == LOAD
 
 
+def test_a_policy_that_does_not_ask_is_told_so():
+    pool = adapters(1)
+    pool.admit(asking(0))
+    with pytest.raises(InputError, match="without asking"):
+        pool.admit(asking(1))
+
+
+def test_a_preempted_request_brings_its_adapter_back():
+    pool, first, second = adapters(1), asking(0), asking(1)
+    waits(pool, first)
+    pool.release(first, resumes=True)
+    first.preemptions = 1
+    assert waits(pool, second) == LOAD
+    pool.admit(first)
+    assert pool.timed(FixedCost(1)).mixed([(first, 10)], 10, 0, 0, pool.decodes) == 1 + LOAD
+
+
 def test_the_longest_unused_adapter_leaves_first():
     pool = adapters(2)
     for adapter in (0, 1, 0):

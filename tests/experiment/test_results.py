@@ -113,8 +113,8 @@ def test_a_stretch_of_tokens_is_a_row(tmp_path):
 def test_tables_are_copied_as_they_were_written(tmp_path):
     folder = written(tmp_path, ("one", "two"))
     with ResultsFolder(tmp_path / "copy") as results:
-        results.copy_rows("requests.parquet", folder)
-        results.copy_rows("none.parquet", folder)
+        results.copy_rows("requests.parquet", [folder])
+        results.copy_rows("none.parquet", [folder])
     assert (tmp_path / "copy/requests.parquet").read_bytes() == (folder / "requests.parquet").read_bytes()
     assert [path.name for path in (tmp_path / "copy").iterdir()] == ["requests.parquet"]
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 from support.worlds import ITERATION_PS, InstanceSetup, Outcome, World, history, simulate, worlds
 
 from simulator.cluster.cluster import Server
+from simulator.core import InputError
 from simulator.cost.base import CostModel
 from simulator.cost.floor import FloorCost
 from simulator.cost.offload import OffloadedCost, Placement
@@ -50,6 +51,8 @@ def tiered_adapters(pool: KVPool) -> KVPool:
     return adapters(tiered(pool))
 
 
+# Policies that ask the pool whether a request can be admitted.
+ASKING = {"vllm", "vllm_v0", "sarathi", "prefill_first", "decode_first", "fastgen", "fcfs", "sjf", "srpt", "priority"}
 _POOLS = (adapters, tiered, tiered_adapters)
 
 
@@ -91,7 +94,13 @@ def test_cost_models_around_others_are_exact(world, technique):
 
 @given(worlds(), st.lists(st.integers(-1, 5), min_size=1, max_size=30))
 def test_adapters_are_exact_and_give_their_slots_back(world, clients):
-    outcome = alike(changed(world, adapters, clients))
+    try:
+        outcome = alike(changed(world, adapters, clients))
+    except InputError as error:
+        assert "without asking" in error.message
+        assert not {setup.scheduler for setup in world.instances} <= ASKING
+        event("refused")
+        return
     assert outcome.ended == len(world.workload)
     for server in outcome.servers:
         pool = server.core.kv
@@ -103,8 +112,9 @@ def test_adapters_are_exact_and_give_their_slots_back(world, clients):
 
 @given(worlds(prefixes=True), st.sampled_from([tiered, tiered_adapters]), st.lists(st.integers(-1, 3), min_size=1))
 def test_tiers_are_exact_and_lose_no_block(world, technique, clients):
+    # A slot for everybody: who goes without is the test above's.
     kinds = tuple(replace(setup, caching=True) for setup in world.instances)
-    outcome = alike(changed(replace(world, instances=kinds), technique, clients), by_content=True)
+    outcome = alike(changed(replace(world, instances=kinds), technique, [each % 2 for each in clients]), True)
     assert outcome.ended == len(world.workload)
     for server in outcome.servers:
         server.core.kv.check_integrity()

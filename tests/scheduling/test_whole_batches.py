@@ -22,9 +22,15 @@ def test_memory_is_set_aside_for_whole_outputs():
         engine.new(10, 10)
     first = engine.step()
     assert set(first) == {0, 1}
-    assert engine.policy.promised() == 40 - 20
+    assert engine.policy.promised(engine.kv.used) == 38 - 20
     assert engine.run() == [0, 1, 2]
-    assert engine.policy.promised() == 0
+    assert engine.policy.promised(engine.kv.used) == 0
+
+
+def test_one_that_just_fits_the_instance_is_served():
+    engine = Stepper("whole_batches", blocks=7, block_size=8)
+    engine.new(50, 7)  # its last token is never written, so 56 are enough
+    assert engine.run() == [0]
 
 
 def test_one_that_left_takes_its_room_along():
@@ -35,7 +41,7 @@ def test_one_that_left_takes_its_room_along():
     policy.withdraw(requests[0])
     kv.release(requests[0])
     assert requests[0].generated == 1
-    assert policy.promised() == 20 - kv.used
+    assert policy.promised(kv.used) == 19 - kv.used
     # Who comes with its KV joins the batch in progress; who waits does not.
     kv.take(10)
     kv.adopt(requests[0], 10)

@@ -286,7 +286,7 @@ def instances(draw: st.DrawFn) -> InstanceSetup:
         cost=draw(_COSTS),
         admission_lag=draw(st.sampled_from([0, 1])),
         chunked=draw(st.booleans()),
-        host_tokens=draw(st.sampled_from([0, 200, 10_000])),
+        host_tokens=draw(st.sampled_from([0, 200, 10_000, 30])),
         preemption=draw(st.sampled_from(["recompute", "swap"])),
         intake_ps=draw(st.sampled_from([0, 0, 1, ITERATION_PS, 3 * ITERATION_PS + 7])),
     )
@@ -299,8 +299,9 @@ def worlds(draw: st.DrawFn, *, prefixes: bool | None = None) -> World:
     if draw(st.booleans()):
         kinds = [kinds[0]] * len(kinds)
     if draw(st.booleans()):
-        # Memory for the largest request and little beside it: whoever runs together gets into each other's way.
-        most = int((workload.prompt_tokens + workload.output_tokens).max()) + draw(st.sampled_from([0, 5, 40]))
+        # Memory for the largest request (without its last token, which is never written) and little beside it: whoever
+        # runs together gets into each other's way.
+        most = int((workload.prompt_tokens + workload.output_tokens).max()) + draw(st.sampled_from([0, 5, 40, -1]))
         kinds = [setup.tightened(most) for setup in kinds[:2]]
     return World(workload, tuple(kinds), draw(st.sampled_from(_ROUTERS)), draw(st.integers(0, 3)))
 

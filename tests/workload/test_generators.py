@@ -1,16 +1,19 @@
 """Generated requests have the rates, variations and shapes their section names, each purpose from its own stream."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.worlds import table
 
 from simulator.core.errors import InputError
 from simulator.workload.build import build
 from simulator.workload.describe import shared_tokens, summarise
+from simulator.workload.generators.models import ask_for_models
 from simulator.workload.spec import WorkloadSpec
 
 HERE = Path(__file__).parent
@@ -233,3 +236,13 @@ def test_a_million_requests_take_about_a_second():
 def test_what_cannot_be_made_is_refused(section, words):
     with pytest.raises(InputError, match=words):
         made(**section)
+
+
+def test_a_session_asks_for_one_model_and_shares_hold_over_requests():
+    plain = replace(table([(n, 10, 10) for n in range(3000)]), session=np.repeat(np.arange(1000), 3))
+    for workload in (plain, replace(plain, session=None)):
+        asked = ask_for_models({"small": 0.8, "large": 0.2}, workload, np.random.default_rng(1))
+        assert asked.models == ("small", "large")
+        assert asked.model.mean() == pytest.approx(0.2, abs=0.04)
+    by_session = ask_for_models({"small": 0.5, "large": 0.5}, plain, np.random.default_rng(1)).model.reshape(-1, 3)
+    assert (by_session == by_session[:, :1]).all()

@@ -50,13 +50,15 @@ def test_round_trip_keeps_every_column_to_the_picosecond(tmp_path_factory, workl
             assert same(getattr(back.prefix, column), getattr(workload.prefix, column)), column
 
 
-def test_clients_and_sessions_survive(tmp_path):
+def test_clients_sessions_and_models_survive(tmp_path):
     two = np.array([0, 5])
-    by = {"client": np.array([1, 0]), "clients": ("ann", "bob"), "session": two}
+    by = {"client": np.array([1, 0]), "clients": ("ann", "bob"), "session": two, "model": np.array([1, 0]),
+          "models": ("large", "small")}  # fmt: skip
     workload = Workload("w", "test", two, two + 1, two + 1, **by)
     write_mooncake(workload, tmp_path / "w.jsonl")
     back = read_trace(tmp_path / "w.jsonl")
     assert [back.clients[i] for i in back.client] == ["bob", "ann"]
+    assert [back.models[i] for i in back.model] == ["small", "large"]
     assert back.session[0] != back.session[1]
 
 

@@ -96,7 +96,7 @@ def test_plain_tables_agree_whatever_the_names_and_the_format(tmp_path, arrival,
     import pandas as pd
 
     frame = pd.DataFrame({arrival: [1.5 * unit, 2.0 * unit], prompt: [10, 20], output: [3, 4], "user": ["ann", "bob"],
-                          "priority": [0, -1], "session_id": ["x", "x"]})  # fmt: skip
+                          "priority": [0, -1], "session_id": ["x", "x"], "Model": ["small", "large"]})  # fmt: skip
     frame.to_csv(tmp_path / "t.csv", index=False)
     frame.to_parquet(tmp_path / "t.parquet")
     frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
@@ -108,6 +108,7 @@ def test_plain_tables_agree_whatever_the_names_and_the_format(tmp_path, arrival,
         assert [workload.clients[i] for i in workload.client] == ["ann", "bob"]
         assert workload.priority.tolist() == [0, -1]
         assert workload.session.tolist() == [0, 0]
+        assert [workload.models[i] for i in workload.model] == ["small", "large"]
 
 
 def test_a_quoted_csv_and_blank_cells_are_read(tmp_path):

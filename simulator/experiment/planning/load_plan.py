@@ -18,7 +18,7 @@ from simulator.experiment.schema import Experiment, InstanceSpec
 from simulator.hardware.registry import known_profiles, load_profile
 
 _SHORT = {"tensor_parallel": "tp", "pipeline_parallel": "pp"}
-_EXPERIMENT = ("name", "seed", "workload", "model", "cluster")
+_EXPERIMENT = ("name", "seed", "workload", "model", "techniques", "cluster")
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def _key_path(key: str, source: YamlSource) -> str:
         return "cluster.router"
     if key in InstanceSpec.model_fields:
         return f"cluster.instances[*].{key}"
-    if re.split(r"[.\[]", key)[0] in ("cluster", "model"):
+    if re.split(r"[.\[]", key)[0] in ("cluster", "model", "techniques"):
         return key
-    known = [*InstanceSpec.model_fields, "router", "cluster", "model"]
+    known = [*InstanceSpec.model_fields, "router", "cluster", "model", "techniques"]
     raise unknown("key", key, known, where=source.where_key(("space", key)))
 
 
@@ -137,8 +137,9 @@ def _candidate(spec: PlanSpec, name: str, choices: dict[str, Any], config: Exper
     config = config.model_copy(update={"cluster": cluster, "slo": request_slo(spec.slo)})
     one = sum(each.count for each in instances) == 1
     alike = cluster.model_dump_json(exclude={"router"} if one else None)
+    alike = f"{config.model} {[choice.as_yaml() for choice in config.techniques]} {alike}"
     gpus = sum(_gpus(each) for each in instances)
-    return Candidate(name, choices, config, tree, gpus, _price(instances), config.model + alike)
+    return Candidate(name, choices, config, tree, gpus, _price(instances), alike)
 
 
 def _gpus(spec: InstanceSpec) -> int:

@@ -13,6 +13,7 @@ from simulator.experiment.costs import bill
 from simulator.experiment.metrics import RequestTable, summarize
 from simulator.experiment.planning.requirements import Requirement, allowed_misses
 from simulator.experiment.schema import Experiment
+from simulator.experiment.techniques.stack import Stack
 from simulator.workload.table import Workload
 from simulator.workload.transforms import scale_rate
 
@@ -22,14 +23,14 @@ _LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
 
 @dataclass(frozen=True)
 class Load:
-    """What clusters are tried with; ``name`` tells a plan's loads apart. ``rate`` is requests a second, on average."""
+    """What clusters are tried with, before techniques; ``name`` tells a plan's loads apart."""
 
     name: str
     workload: Workload
 
     @property
     def rate(self) -> float | None:
-        """Requests per second while they arrive; None in a closed loop, or if all come at once."""
+        """Requests per second on average, while they arrive; None in a closed loop, or if all come at once."""
         arrivals = self.workload.arrival_ps
         if self.workload.closed_loop is not None or len(arrivals) < 2 or arrivals[-1] == arrivals[0]:
             return None
@@ -58,9 +59,10 @@ def measure(config: Experiment, load: Load, requirements: Sequence[Requirement])
     A run that cannot meet its percentiles any more is cut short: ``stopped`` says after how many requests had ended
     (None: it ran to its end), and the metrics are those of what had completed.
     """
-    workload = load.workload
+    workload = Stack(config).workload(load.workload)
     assembly = assemble(config, workload)
-    stop = _OutOfReach(requirements, len(workload))
+    # Half an answer of several requests says nothing of its latencies: such a run goes on to its end.
+    stop = _OutOfReach(requirements if workload.follow_ups is None else (), len(workload))
     cluster = Cluster(assembly.servers, assembly.router, workload, Streams(config.seed).get("router"), progress=stop)
     stop.cluster = cluster
     stopped = None
@@ -68,7 +70,7 @@ def measure(config: Experiment, load: Load, requirements: Sequence[Requirement])
         cluster.run()
     except _Stop:
         stopped = cluster.ended
-    table = RequestTable.of(cluster.requests)
+    table = RequestTable.of(cluster.requests).answers()
     ledgers = [server.core.ledger for server in assembly.servers]
     metrics = summarize(table, ledgers, config.slo, assembly.gpus)
     duration = metrics["duration_s"]

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from simulator.core.quantity import Duration, HourlyPrice, Power
-from simulator.experiment.named import known_model
-from simulator.experiment.schema import Count, Fraction, Strict
+from simulator.experiment.named import TechniqueChoice, known_model
+from simulator.experiment.schema import Count, Fraction, Strict, none_if_blank
 from simulator.workload.spec import WorkloadSpec
 
 Percentile = Literal["mean", "median", "p90", "p95", "p99"]
@@ -59,6 +59,9 @@ class PlanSpec(Strict):
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     workload: WorkloadSpec
     model: Annotated[str, BeforeValidator(known_model)]
+    techniques: Annotated[tuple[TechniqueChoice, ...], BeforeValidator(none_if_blank)] = Field(
+        (), description="what-if knobs, as in an experiment"
+    )
     cluster: dict[str, Any] = Field(description="one unit of the cluster; sizes are multiples of its instances' counts")
     slo: PlanSlo
     objective: Literal["gpus", "cost", "power"] = Field("gpus", description="what to make least")

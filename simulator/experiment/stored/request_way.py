@@ -10,6 +10,7 @@ from simulator.core.errors import InputError
 from simulator.experiment.stored.folder import StoredRun
 
 _REQUESTS, _ITERATIONS, _SPANS = "requests.parquet", "iterations.parquet", "spans.parquet"
+_MOVES = "moves.parquet"
 _ITERATION_COLUMNS = ["start_s", "first_iteration_s", "growth_s", "iterations", "decode_requests", "prefill_requests",
                       "prefill_tokens"]  # fmt: skip
 Columns = dict[str, NDArray[Any]]
@@ -22,7 +23,8 @@ def slowest(run: StoredRun, count: int) -> list[dict[str, Any]]:
     return [
         {
             **{name: row[name] for name in ("request", "instance", "prompt_tokens", "output_tokens", "preemptions")},
-            "queue_ms": (row["admitted_s"] - row["arrival_s"]) * 1e3,
+            **({"lead_ms": row["lead_s"] * 1e3} if "lead_s" in row else {}),
+            "queue_ms": (row["admitted_s"] - row["arrival_s"] - _lead(row)) * 1e3,
             "prefill_ms": (row["first_token_s"] - row["admitted_s"]) * 1e3,
             "decode_ms": (row["finished_s"] - row["first_token_s"]) * 1e3,
             **{name: row[name] for name in ("ttft_ms", "tpot_ms", "e2el_ms")},
@@ -45,23 +47,46 @@ def request_way(run: StoredRun, request: int) -> dict[str, Any]:
     facts = found[0]
     spans = run.table(_SPANS, where=mine).to_pylist() if (run.folder / _SPANS).exists() else []
     first = spans[0]["instance"] if spans else facts["instance"]  # another one may have gone on with it
+    moves = run.table(_MOVES, where=mine).to_pylist() if (run.folder / _MOVES).exists() else []
     prefill = _prefill(run, facts, first)
     events = [_event(facts["arrival_s"], "arrives", f"{facts['prompt_tokens']} prompt tokens")]
+    if lead := _lead(facts):
+        waited = f"after {lead * 1e3:.1f} ms"
+        events.append(_event(facts["arrival_s"] + lead, "reaches the cluster", waited))
     if facts["admitted_s"] is not None:
         cached = f", {facts['cached_tokens']} tokens cached" if facts["cached_tokens"] else ""
         events.append(_event(facts["admitted_s"], "admitted", f"instance {first}{cached}"))
     events += prefill
     if facts["first_token_s"] is not None:
         events.append(_event(facts["first_token_s"], "first token", ""))
+    events += _moving(moves)
     events += _decoding(spans)
+    events.sort(key=lambda event: event["at_s"])
     if facts["finished_s"] is not None:
         how = facts["reason"] or f"{facts['output_tokens']} output tokens, {facts['preemptions']} preemptions"
         events.append(_event(facts["finished_s"], facts["status"], how))
-    return {"run": run.name, **facts, "spent_ms": _spent(run, facts, spans), "events": events, "spans": spans}
+    return {"run": run.name, **facts, "spent_ms": _spent(run, facts, spans, moves), "events": events,
+            "spans": spans, "moves": moves}  # fmt: skip
 
 
 def _event(at_s: float, event: str, detail: str) -> dict[str, Any]:
     return {"at_s": at_s, "event": event, "detail": detail}
+
+
+def _lead(facts: dict[str, Any]) -> float:
+    """Return the seconds that a request spent on its way to the cluster."""
+    return facts.get("lead_s") or 0.0
+
+
+def _moving(moves: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    events = []
+    for move in moves:
+        asked, took = (move["started_s"] - move["asked_s"]) * 1e3, (move["ended_s"] - move["started_s"]) * 1e3
+        way = f"instance {move['source']} to {move['target']}, {move['bytes'] / 1e6:.1f} MB"
+        events.append(_event(move["started_s"], f"KV {move['kind']} begins", f"{way}; asked for {asked:.1f} ms before"))
+        stopped = f"after {took:.1f} ms; no token for {move['stopped_s'] * 1e3:.1f} ms of it all"
+        events.append(_event(move["ended_s"], f"KV {move['kind']} ends", stopped))
+    return events
 
 
 def _decoding(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,13 +139,17 @@ def _iterations(run: StoredRun, instance: int, begin_s: float, end_s: float) -> 
     return {name: table[name].to_numpy() for name in _ITERATION_COLUMNS}
 
 
-def _spent(run: StoredRun, facts: dict[str, Any], spans: list[dict[str, Any]]) -> dict[str, float]:
+def _spent(
+    run: StoredRun, facts: dict[str, Any], spans: list[dict[str, Any]], moves: list[dict[str, Any]]
+) -> dict[str, float]:
     """Return the milliseconds between arrival and end by what they went into; phases never reached are left out."""
     times = [facts[name] for name in ("arrival_s", "admitted_s", "first_token_s", "finished_s")]
     arrival, admitted, first, finished = times
     spent: dict[str, float] = {}
+    if lead := _lead(facts):
+        spent["lead"] = lead
     if admitted is not None:
-        spent["queue"] = admitted - arrival
+        spent["queue"] = admitted - arrival - lead
         if first is not None:
             spent["prefill"] = first - admitted
     if spans and facts["status"] == "completed":
@@ -130,6 +159,10 @@ def _spent(run: StoredRun, facts: dict[str, Any], spans: list[dict[str, Any]]) -
             shared += float(np.sum(rows["first_iteration_s"][rows["prefill_requests"] > 0]))
         decode = sum(span["last_token_s"] - span["first_token_s"] for span in spans)
         paused = sum(after["first_token_s"] - before["last_token_s"] for before, after in pairwise(spans))
-        spent |= {"decode": decode - shared, "decode_beside_prompts": shared, "paused": paused}
+        spent |= {"decode": decode - shared, "decode_beside_prompts": shared}
+        for kind in dict.fromkeys(move["kind"] for move in moves):
+            spent[kind] = min(sum(move["stopped_s"] for move in moves if move["kind"] == kind), paused)
+            paused -= spent[kind]
+        spent["paused"] = paused
         spent["after_last_token"] = finished - spans[-1]["last_token_s"]
     return {name: seconds * 1e3 for name, seconds in spent.items()}

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,7 @@ class Sweep:
         with ResultsFolder(self.store.folder.parent) as results, ThreadPoolExecutor(len(TABLES)) as pool:
             # Arrow works without the interpreter's lock, so the tables are written at the same time.
             def merge(name: str) -> None:
-                for key in there:
-                    results.copy_rows(name, self.store.path(key))
+                results.copy_rows(name, [self.store.path(key) for key in there])
 
             list(pool.map(merge, TABLES))
             results.write_text("config.resolved.yaml", self.loaded.resolved())
@@ -112,10 +111,14 @@ class Sweep:
 def check(variants: list[Variant]) -> None:
     """Put each different cluster together once, so that what cannot run is found before anything does."""
     zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
-    stand_in = Workload("check", "one request", zero, one, one)
+    one_request = Workload("check", "one request", zero, one, one)
     seen: list[Any] = []
     for variant in variants:
-        what = (variant.config.model, variant.config.cluster, variant.config.techniques)
+        config = variant.config
+        shares = config.workload.models
+        what = (config.model, config.cluster, config.techniques, shares)
         if what not in seen:
-            assemble(variant.config, stand_in)
+            # For some model that there is; whether a trace asks for others is known when it is read.
+            asked = tuple(shares or [spec.model or config.model for spec in config.cluster.instances])
+            assemble(config, replace(one_request, model=zero, models=asked))
             seen.append(what)

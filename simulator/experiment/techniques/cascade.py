@@ -7,10 +7,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from simulator.cluster.divided import Divided
 from simulator.cluster.front import Front
 from simulator.cluster.registry import ROUTERS
 from simulator.cluster.router import Router
-from simulator.cluster.tiers import Tiers
 from simulator.core import InputError
 from simulator.experiment.schema import Experiment
 from simulator.experiment.techniques.base import Technique
@@ -43,6 +43,8 @@ class Cascade(Technique):
                 "a cascade needs instances with a model of their own, and some without",
                 hint="cluster.instances: [{model: llama-3.2-3b, ...}, {...}]",
             )
+        if config.workload.models is not None:
+            raise InputError("a cascade decides which model a request goes to", hint="leave out workload.models")
         cluster = config.cluster
         others = (cluster.migration, cluster.borrowing, cluster.faults, cluster.autoscaling, cluster.disaggregation)
         if any(each is not None for each in others) or any(spec.role != "mixed" for spec in cluster.instances):
@@ -72,4 +74,4 @@ class Cascade(Technique):
         small = [index for index, spec in enumerate(specs) if spec.model is not None]
         large = [index for index, spec in enumerate(specs) if spec.model is None]
         first, second = (ROUTERS.make(cluster.router.name, cluster.router.params) for _ in range(2))
-        return Tiers((first, small), (second, large))
+        return Divided([(first, small), (second, large)], lambda request: int(request.after >= 0))

@@ -27,8 +27,9 @@ class Lora(Technique):
 
     An instance holds ``slots`` of them; others are loaded from the host's memory over ``link`` (none: the profile's
     PCIe) when a request is admitted, and a request waits while all slots are in use. A workload with clients keeps
-    them: a client is an adapter then. Whoever waits for a slot holds up those behind it, as for memory. The router
-    ``client_affinity`` keeps an adapter's requests together.
+    them: a client is an adapter then. Whoever waits for a slot holds up those behind it, as for memory; policies that
+    reserve memory without asking the pool need a slot for each adapter. The router ``client_affinity`` keeps an
+    adapter's requests together.
     """
 
     level = "engine"

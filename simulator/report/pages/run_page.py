@@ -17,7 +17,7 @@ def run_page(results: Results, found: Findings) -> str:
         text = f"<details><summary>Configuration</summary><pre>{escape(results.config)}</pre></details>"
         sections.append(Section("configuration", "Configuration", text))
     count = len(found.runs)
-    what = ", ".join(part for part in (f"{count} simulated run{'s' * (count != 1)}", _model(results.config)) if part)
+    what = ", ".join(part for part in (f"{count} simulated run{'s' * (count != 1)}", _models(results)) if part)
     lead = f"{what}: {in_short(found.runs)}. {slo_text(found.runs)}"
     top = (
         f"<h1>{escape(results.experiment)}</h1>\n"
@@ -26,12 +26,15 @@ def run_page(results: Results, found: Findings) -> str:
     return document(f"{results.experiment}: Tokenyard report", top, sections, charts, run_legend(found.runs))
 
 
-def _model(config: str) -> str:
-    """Return the model that an experiment names, or nothing where it names none in a word."""
+def _models(results: Results) -> str:
+    """Return the models that instances serve, or the one that the experiment names; nothing where none is a word."""
     import yaml
 
+    kinds = [kind for run in results.runs for kind in run.cluster.get("kinds") or ()]
+    if several := dict.fromkeys(str(kind["model"]) for kind in kinds if kind.get("model")):
+        return " and ".join(several)
     try:
-        model = (yaml.safe_load(config) or {}).get("model")
+        model = (yaml.safe_load(results.config) or {}).get("model")
     except (yaml.YAMLError, AttributeError):
         return ""
     return model if isinstance(model, str) else ""

@@ -17,7 +17,7 @@ from simulator.report.pages.document import (
 from simulator.report.pages.findings import Findings
 from simulator.report.pages.instance_charts import instance_chart, lines_of
 from simulator.report.pages.latency_charts import attainment_chart, cdf_charts, goodput_charts
-from simulator.report.pages.tables import headline_html, replicas_html
+from simulator.report.pages.tables import headline_html, models_html, replicas_html
 from simulator.report.pages.time_spent import mean_chart, phases_legend, worst_chart, worst_table
 from simulator.report.pages.trust import ran_on_html, trust_html
 from simulator.report.results import Run
@@ -44,6 +44,8 @@ def sections_of(found: Findings, comparison: Mapping[str, Any]) -> tuple[list[Se
         return f'<div class="grid">{drawn}</div>' if len(new) > 1 else drawn
 
     sections = [Section("figures", "Figures", headline_html(runs))]
+    if by_model := models_html(runs):
+        sections.append(Section("models", "By model", by_model))
     if comparison:
         sections.append(Section("replicas", "Are the differences real?", replicas_html(comparison)))
     if goodput.has_rates(runs):

@@ -45,6 +45,21 @@ def headline_html(runs: Sequence[Run]) -> str:
     return scrolling(table, "headline figures") + f'<p class="hint">{escape(" ".join(hints))}</p>'
 
 
+def models_html(runs: Sequence[Run]) -> str:
+    """Return what the requests of each model went through, a row a run and model; empty where runs serve one model."""
+    rows = [(run, name, metrics) for run in runs for name, metrics in run.by_model.items()]
+    shown = [metric for metric in METRICS if any(metrics.get(metric.key) is not None for _, _, metrics in rows)]
+    cells = [[_plain_cell(metric, metrics.get(metric.key)) for metric in shown] for _, _, metrics in rows]
+    names = [escape(f"{run.name}: {name}") for run, name, _ in rows]
+    if not rows:
+        return ""
+    return scrolling(_table([_title(metric) for metric in shown], names, cells), "figures by model")
+
+
+def _plain_cell(metric: Metric, value: float | None) -> str:
+    return f"<td>{'-' if value is None else number(value * metric.scale)}</td>"
+
+
 def _title(metric: Metric) -> str:
     return escape(metric.label) + (f" <small>{escape(metric.unit)}</small>" if metric.unit else "")
 

@@ -30,7 +30,8 @@ def mean_chart(spent: Sequence[TimeSpent]) -> Chart:
         "A request's time by phase: mean over completed requests",
         "Mean time of a request by phase, a bar a run.",
         [View(traces, _layout("mean time of a request (s)"))],
-        "Waiting: arrival to first admission. Prefill: to the first token. Decoding: to the last one." + left_out,
+        "Waiting: arrival at the cluster to first admission. Prefill: to the first token. Decoding: to the last one."
+        + left_out,
         height=90 + 34 * max(1, len(rows)),
     )
 

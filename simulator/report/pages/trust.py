@@ -61,7 +61,8 @@ def _kind(kind: Mapping[str, Any]) -> str:
     parts += [f"{short} {kind[name]}" for name, short in _SPLITS if kind.get(name) not in (None, 1)]
     if kind.get("kv_blocks") is not None:
         parts.append(f"{number(float(kind['kv_blocks']))} KV blocks of {kind.get('block_size')} tokens")
-    return f"{kind.get('count')} x {kind.get('hardware')} ({', '.join(parts)})"
+    what = f"{kind['model']} on " if kind.get("model") else ""
+    return f"{kind.get('count')} x {what}{kind.get('hardware')} ({', '.join(parts)})"
 
 
 def in_short(runs: Sequence[Run]) -> str:

@@ -29,6 +29,7 @@ def read_mooncake(table: RecordTable, name: str) -> Workload:
     output = positive(table.integers("output_length"), "output_length", table.where)
     arrival = _milliseconds(table.values("timestamp"), table.where)
     client, clients = codes(table.text("client")) if "client" in table.names else (None, ())
+    model, models = codes(table.text("model")) if "model" in table.names else (None, ())
     return Workload(
         name,
         f"{table.path.name}: Mooncake trace, {len(prompt)} requests",
@@ -40,6 +41,8 @@ def read_mooncake(table: RecordTable, name: str) -> Workload:
         clients=clients,
         session=sessions(table.text("session_id")) if "session_id" in table.names else None,
         prefix=_prefix(table.values("hash_ids"), prompt, table.where) if "hash_ids" in table.names else None,
+        model=model,
+        models=models,
     )
 
 
@@ -57,6 +60,8 @@ def write_mooncake(workload: Workload, path: Path) -> None:
                 row["hash_ids"] = ids[offsets[i] : offsets[i + 1]].tolist()
             if workload.session is not None:
                 row["session_id"] = int(workload.session[i])
+            if workload.model is not None:
+                row["model"] = workload.models[workload.model[i]]
             if workload.priority is not None:
                 row["priority"] = int(workload.priority[i])
             if workload.client is not None:

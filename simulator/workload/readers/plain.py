@@ -22,6 +22,7 @@ OUTPUT = [
     "generated_tokens", "generatedtokens", "response_tokens", "decode_tokens", "osl",
 ]  # fmt: skip
 CLIENT = ["client", "client_id", "user", "user_id", "tenant", "tenant_id"]
+MODEL = ["model", "model_id", "model_name"]
 SESSION = ["session", "session_id", "conversation_id", "chat_id"]
 
 
@@ -31,6 +32,8 @@ def read_plain(table: Table, name: str) -> Workload:
     prompt, output = read_lengths(table)
     client_column, session_column = _find(table, CLIENT), _find(table, SESSION)
     client, clients = codes(table.text(client_column)) if client_column else (None, ())
+    model_column = _find(table, MODEL)
+    model, models = codes(table.text(model_column)) if model_column else (None, ())
     priority = _find(table, ["priority"])
     return Workload(
         name,
@@ -43,6 +46,8 @@ def read_plain(table: Table, name: str) -> Workload:
         clients=clients,
         session=sessions(table.text(session_column)) if session_column else None,
         prefix=_prefix(table, prompt),
+        model=model,
+        models=models,
     )
 
 

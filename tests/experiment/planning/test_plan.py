@@ -151,3 +151,33 @@ def test_attainment_of_limits_for_each_request(file, tmp_path):
     answer = make_plan(load_plan(file, ["slo={ttft: 200ms, tpot: 25ms, attainment: 0.9}"]), tmp_path / "out", ONE)
     assert answer["confirmation"]["winner"]["metrics"]["slo_attainment"] >= 0.9
     assert "of requests meet their limits instead of 90.0%" in answer["confirmation"]["smaller"]["missed"][0]
+
+
+@pytest.fixture
+def techniques(file):
+    """A plan with requests that retrieve first and are answered by several, and a choice of weights."""
+    text = file.read_text().replace("rate: 60/s", "rate: 5/s").replace("requests: 700", "requests: 150")
+    text = text.replace("probe: 300", "probe: 100").replace("{p99: 200ms}, tpot: {p99: 25ms}", "{p99: 2s}")
+    text = text[: text.index("space:")] + (
+        "techniques: [{name: rag, retrieval: 100ms}, skeleton_of_thought]\n"
+        "space:\n"
+        "  techniques:\n"
+        "    fp16: [{name: rag, retrieval: 100ms}, skeleton_of_thought]\n"
+        "    w4a16: [{name: rag, retrieval: 100ms}, skeleton_of_thought, {name: quantization, format: w4a16}]\n"
+    ) + text[text.index("search:") :]  # fmt: skip
+    file.write_text(text)
+    return file
+
+
+def test_techniques_change_what_is_planned_for_as_they_do_in_a_run(techniques, tmp_path):
+    answer = make_plan(load_plan(techniques), tmp_path / "out", ONE)
+    assert {each["name"] for each in answer["candidates"]} == {"fp16", "w4a16"}
+    assert answer["load"]["requests"] == 150
+    assert answer["load"]["rate"] == pytest.approx(5, rel=0.2)
+    loaded = load_experiment(tmp_path / "out" / "small" / "winner.yaml")
+    run = run_experiment(loaded, tmp_path / "again").summary["runs"][0]
+    # One row a request: what follows it is part of its answer.
+    assert run["workload"]["requests"] > 2 * run["metrics"]["completed"] == 300
+    tried = answer["candidates"][0]["metrics"]
+    assert {key: tried[key] for key in run["metrics"]} == run["metrics"]
+    assert run["metrics"]["p99_ttft_ms"] > 100
