@@ -93,7 +93,7 @@ class SkipJoinMLFQ(MLFQ):
                 self._promote(request)
         if self.host.total:
             self._swap_ahead()
-            if self._coming and not self.queue and not self.decodes:
+            if not self.queue and self._must_wait():
                 self._land_first()
 
     def _promote(self, request: Request) -> None:
@@ -117,7 +117,7 @@ class SkipJoinMLFQ(MLFQ):
                 for request in sorted(leavers, key=runs_at, reverse=True):
                     if self._short_by() > 0 and request.blocks <= self._host_room():
                         self._leaving[request] = host.ready_at(request.computed, self.now)
-        elif not self._leaving and any(self._can_come(request) for request in host.blocks):
+        elif self._some_can_come():
             runs_at = self._expected()
             for request in sorted(host.blocks, key=runs_at):
                 if self._can_come(request) and len(self._coming) < self.max_num_seqs:
@@ -132,6 +132,11 @@ class SkipJoinMLFQ(MLFQ):
     def _host_room(self) -> int:
         """Return the host's free blocks, when all that leaves is there."""
         return self.host.free - sum(request.blocks for request in self._leaving)
+
+    def _some_can_come(self) -> bool:
+        if self._leaving or len(self._coming) >= self.max_num_seqs:
+            return False
+        return any(self._can_come(request) for request in self.host.blocks)
 
     def _can_come(self, request: Request) -> bool:
         return self.kv.blocks_for(request.computed) + self.max_num_seqs <= self.kv.free
@@ -155,6 +160,10 @@ class SkipJoinMLFQ(MLFQ):
         self.queue.put(request, self.rank(request))
         self._keep(request)
 
+    def _must_wait(self) -> bool:
+        """Tell whether nothing runs before KV comes, for which there is a slot."""
+        return bool(self._coming) and not self.decodes and len(self.running) < self.max_num_seqs
+
     def _land_first(self) -> None:
         """Wait for the next KV that comes, since nothing else can run."""
         request = min(self._coming, key=lambda r: self._coming[r])
@@ -163,7 +172,7 @@ class SkipJoinMLFQ(MLFQ):
 
     def _fill(self) -> list[Chunk]:
         chunks = super()._fill()
-        while not chunks and not self.decodes and self._coming:
+        while not chunks and self._must_wait():
             self._land_first()
             chunks = super()._fill()
         return chunks
@@ -184,6 +193,8 @@ class SkipJoinMLFQ(MLFQ):
     def horizon(self) -> int:
         """Return when to look who has waited, or when those that decode took so much that others must leave."""
         decodes = self.decodes
+        if self._some_can_come():
+            return 1  # the plan itself made the room, after what was sent on its way
         look = self.check_every - decodes.iteration % self.check_every
         room = self._host_room()
         if room <= 0 or not decodes or not any(r not in self._leaving and r.blocks <= room for r in self._kept):

@@ -14,6 +14,10 @@ from simulator.experiment.runner import run_experiment
 from simulator.experiment.sweeps.sweep import Sweep
 from simulator.experiment.sweeps.workers import Workers
 from simulator.model import load_model
+from simulator.report.pages.findings import findings_of
+from simulator.report.pages.run_page import run_page
+from simulator.report.results import read_results
+from simulator.report.timeline import timeline_of
 
 LOAD = """\
   arrivals: {process: poisson, rate: 20/s}
@@ -63,6 +67,13 @@ def test_requests_go_to_instances_of_the_model_that_they_ask_for(tmp_path):
     }  # fmt: skip
     large = sum(row["model"] == "qwen2.5-32b" for row in rows)
     assert 15 < large < 45  # 30 of 100, within three standard deviations
+    by_model = run["by_model"]
+    assert [each["completed"] for each in by_model.values()] == [100 - large, large]
+    for name, metrics in by_model.items():
+        tokens = sum(row["output_tokens"] for row in rows if row["model"] == name)
+        assert metrics["output_throughput"] * metrics["duration_s"] == pytest.approx(tokens)
+    gaps = [each["mean_itl_ms"] for each in by_model.values()]
+    assert gaps[0] < run["metrics"]["mean_itl_ms"] < gaps[1]
 
 
 def test_shares_move_no_arrival_and_no_length(tmp_path):
@@ -71,6 +82,15 @@ def test_shares_move_no_arrival_and_no_length(tmp_path):
     asked = ("arrival_s", "prompt_tokens", "output_tokens")
     assert [[row[name] for name in asked] for row in rows] == [[row[name] for name in asked] for row in plain]
     assert "model" not in plain[0]
+
+
+def test_the_report_shows_each_models_figures(tmp_path):
+    results(tmp_path, EXPERIMENT)
+    found = read_results(tmp_path / "out" / "models")
+    page = run_page(found, findings_of(found.tables))
+    assert "llama-3.1-8b and qwen2.5-32b: " in page and ">By model<" in page
+    assert "models: qwen2.5-32b</th>" in page and "1 x qwen2.5-32b on h100_sxm" in page
+    assert timeline_of(found.tables[0]).names == ("0: llama-3.1-8b", "1: llama-3.1-8b", "2: qwen2.5-32b")
 
 
 def test_a_trace_may_say_which_model_each_request_is_for(tmp_path):

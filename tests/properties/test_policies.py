@@ -28,6 +28,8 @@ SHORT_BESIDE_ONE_THAT_ENDED = small([(0, 1, 1), (0, 1, 2)], 2, 2, host_tokens=9,
 JUST_FITS = small([(0, 4, 3)], 1, 6)
 # The router asks how much memory is left for others in the middle of a run.
 ASKED_WITHIN_A_RUN = small([(0, 1, 2), (1, 1, 2), (3, 2, 1)], 2, 6, instances=2)
+# An eviction frees memory after it was decided whose KV comes back from the host, and nobody else takes it.
+ROOM_TO_COME_BACK = small([(1, 10, 5), (3, 2, 25), (3, 7, 33), (3, 8, 35)], 1, 49, host_tokens=32)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS.names())
@@ -37,6 +39,7 @@ ASKED_WITHIN_A_RUN = small([(0, 1, 2), (1, 1, 2), (3, 2, 1)], 2, 6, instances=2)
 @example(world=SHORT_BESIDE_ONE_THAT_ENDED)
 @example(world=JUST_FITS)
 @example(world=ASKED_WITHIN_A_RUN)
+@example(world=ROOM_TO_COME_BACK)
 def test_a_policy_keeps_its_promises(name: str, world: World):
     world = world.scheduled_by(name)
     fast, exact = simulate(world), simulate(world, exact_steps=True)
