@@ -28,7 +28,6 @@ from simulator.cli import (
     traces,
     validate,
 )
-from simulator.compiled import is_compiled
 
 app = typer.Typer(
     name="tokenyard",
@@ -49,7 +48,6 @@ _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tokenyard {__version__}")
-        typer.echo(f"simulation loop: {'compiled' if is_compiled() else 'Python'}")
         raise typer.Exit
 
 

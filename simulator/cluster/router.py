@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
-from mypy_extensions import mypyc_attr
 
 from simulator.core import Request
 from simulator.engine.instance import Instance
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Router(ABC):
     """Base of all routers. Before the first request, ``start`` tells how many instances there are.
 
@@ -124,7 +122,6 @@ class Least:
                 heapify(self._heap)
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class ByLeast(Router):
     """Base of routers that pick the instance with the smallest of the values that they keep in ``_least``."""
 

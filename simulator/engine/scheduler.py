@@ -4,8 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence, Sized
 from typing import ClassVar, Final, NamedTuple
 
-from mypy_extensions import mypyc_attr
-
 from simulator.core import Request
 from simulator.engine.decode_set import DecodeSet
 from simulator.engine.estimates import Estimates
@@ -59,7 +57,6 @@ class Plan(NamedTuple):
     extras: Extras | None = None
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Scheduler(ABC):
     """Base of all policies. The engine sets ``kv``, ``decodes`` and ``now`` (ps) before it asks anything.
 

@@ -6,8 +6,6 @@
 from collections import deque
 from typing import Literal
 
-from mypy_extensions import mypyc_attr
-
 from simulator.core import InputError, Request
 from simulator.engine.scheduler import FOREVER, Chunk, Plan, Scheduler
 from simulator.scheduling.adoption import take_in
@@ -20,7 +18,7 @@ _STEADY = Plan(horizon=FOREVER, outlives_finishes=True)
 _BLOCKED = Plan(horizon=FOREVER, arrivals_matter=False)
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@scheduler("vllm")
 class VLLM(Scheduler):
     """vLLM V1: decodes first, then prompt chunks in order of arrival (or priority); preempts by recompute.
 
@@ -186,6 +184,3 @@ class VLLM(Scheduler):
         for request in self._skipped:
             self.decodes.add(request)
         self._skipped = []
-
-
-scheduler("vllm")(VLLM)  # below the class: mypyc compiles none with a decorator that it does not know
