@@ -146,7 +146,7 @@ def test_settings_are_taken_over(tmp_path, meta, changed):
 @pytest.mark.parametrize(
     ("meta", "reason"),
     [
-        ({"hardware": {"device_name": "Tesla T4"}}, "no hardware profile for 'Tesla T4'"),
+        ({"hardware": {"device_name": "Tesla V100"}}, "no hardware profile for 'Tesla V100'"),
         ({"model": "nobody/Unheard-13B"}, "model 'nobody/Unheard-13B' is not known"),
         ({"kv_cache": {"num_gpu_blocks": 4, "block_size": 16}}, "1 of 1 requests cannot be served"),
     ],
