@@ -50,6 +50,7 @@ def reproduce(setup: FlexGenSetup, runner: Runner) -> Outcome:
     rows["compressed_175b"] = found["opt_175b_compressed"] / found["opt_175b"]
     names = list(found)
     paper = [setup.targets[name].paper or 0.0 for name in names]
+    bars = [_label(name) for name in names]
     figure = Figure(
         "OPT on one T4 with offloading",
         [
@@ -57,7 +58,7 @@ def reproduce(setup: FlexGenSetup, runner: Runner) -> Outcome:
                 "Throughput",
                 "",
                 "tokens/s",
-                [Series("Tokenyard", names, list(found.values())), Series("paper", names, paper, paper=True)],
+                [Series("Tokenyard", bars, list(found.values())), Series("paper", bars, paper, paper=True)],
                 log_y=True,
             )
         ],
@@ -67,6 +68,12 @@ def reproduce(setup: FlexGenSetup, runner: Runner) -> Outcome:
         "GPU and host is known here only as a number of passes that was assumed."
     ]
     return Outcome({name: Row([value]) for name, value in rows.items()}, figure, notes)
+
+
+def _label(name: str) -> str:
+    """Return what stands under a system's bar, in two short lines: its model, and what is done with it."""
+    system, size, *how = name.split("_")
+    return f"OPT-{size.upper()}\n{'ZeRO' if system == 'zero' else 'compressed' if how else 'FlexGen'}"
 
 
 def tokens_per_s(model: str, techniques: list[dict[str, Any]], batch: int, prompt: int, output: int) -> float:
