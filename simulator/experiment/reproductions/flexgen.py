@@ -73,7 +73,7 @@ def reproduce(setup: FlexGenSetup, runner: Runner) -> Outcome:
 def _label(name: str) -> str:
     """Return what stands under a system's bar, in two short lines: its model, and what is done with it."""
     system, size, *how = name.split("_")
-    return f"OPT-{size.upper()}\n{'ZeRO' if system == 'zero' else 'compressed' if how else 'FlexGen'}"
+    return f"OPT-{size.upper()}\n{'ZeRO' if system == 'zero' else 'in 4 bits' if how else 'FlexGen'}"
 
 
 def tokens_per_s(model: str, techniques: list[dict[str, Any]], batch: int, prompt: int, output: int) -> float:
