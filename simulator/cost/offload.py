@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from simulator.core import PS_PER_S, Request
 from simulator.cost.base import CostModel, Decodes
+from simulator.cost.packing import Packing
 from simulator.cost.tabulated import Alike, TabulatedCost
 
 
@@ -18,9 +19,7 @@ class Placement:
     ``weights``: bytes that come over the host's link in each iteration, ``disk_weights`` of them from disk before.
     ``token``: bytes of a token's KV, ``kv_host`` and ``kv_disk`` the shares of it in the host's memory and on disk.
     ``link`` and ``back``: to the GPU and from it. ``attention``: at which rate the host computes attention over the KV
-    that is not on the GPU; None: that KV comes to the GPU. ``packed_weights`` and ``packed_token``: what weights and a
-    token's KV that are stored in fewer bits take in 16; the GPU unpacks them at a rate ``unpack`` (None: as it
-    computes).
+    that is not on the GPU; None: that KV comes to the GPU. ``packing``: what the GPU unpacks before it computes.
     """
 
     weights: float
@@ -33,15 +32,11 @@ class Placement:
     disk_read: float
     disk_write: float
     attention: float | None
-    packed_weights: float = 0.0
-    packed_token: float = 0.0
-    unpack: float | None = None
+    packing: Packing | None = None
 
-    def unpack_s(self, passes: int, context: float) -> float:
-        """Return seconds of unpacking the weights for each pass of the GPU over a layer, and KV tokens once."""
-        if self.unpack is None:
-            return 0.0
-        return (passes * self.packed_weights + context * self.packed_token) / self.unpack
+    def packing_s(self, passes: int, read: float, new: float) -> float:
+        """Return seconds of unpacking weights in each pass and KV of ``read`` tokens, and of packing ``new`` tokens."""
+        return 0.0 if self.packing is None else self.packing.seconds(passes, read, new)
 
     @property
     def kv_away(self) -> float:
@@ -89,7 +84,7 @@ class OffloadedCost(TabulatedCost):
         link, disk, host = place.read_s(context)
         back, kept = place.written_s(requests)
         computing = self._gpu_ps(requests, context, longest) / PS_PER_S + host
-        computing += place.unpack_s(self._passes(requests), context)
+        computing += place.packing_s(self._passes(requests), context, requests)
         if self._overlaps:
             return PS_PER_S * max(link, disk, back, kept, computing)
         return PS_PER_S * (link + max(disk, back, kept, computing))
@@ -104,7 +99,7 @@ class OffloadedCost(TabulatedCost):
         back, kept = place.written_s(tokens + requests)
         on_gpu = self._on_gpu(requests, context)
         computing = self._cost.mixed(chunks, tokens, requests, on_gpu, decodes) / PS_PER_S + host
-        computing += place.unpack_s(self._passes(len(chunks) + requests), context + before)
+        computing += place.packing_s(self._passes(len(chunks) + requests), context + before, tokens + requests)
         return max(1, round(PS_PER_S * max(link, disk, back, kept, computing)))
 
     def _gpu_ps(self, requests: int, context: int, longest: int) -> float:

@@ -5,6 +5,7 @@ import pytest
 from simulator.core import PS_PER_S, Request
 from simulator.cost.base import FixedCost
 from simulator.cost.offload import OffloadedCost, Placement
+from simulator.cost.packing import Packing, pack_bytes, unpack_bytes
 from simulator.cost.tabulated import Alike
 
 SECOND = FixedCost(PS_PER_S)
@@ -49,9 +50,28 @@ def test_the_gpu_goes_over_a_layer_once_for_each_pass():
     assert decode_s(placed(weights=0.0), batch=64, context=256, gpu_batch=16) == 4
 
 
-def test_what_is_packed_is_unpacked_in_every_pass():
-    packed = placed(weights=0.0, packed_weights=6.0, packed_token=0.5, unpack=2.0)
-    assert decode_s(packed, batch=64, context=256, gpu_batch=16) == 4 + (4 * 6 + 128) / 2
+def test_weights_are_unpacked_in_every_pass_and_kv_once_an_iteration():
+    packing = Packing(weights=6.0, token=0.5, bandwidth=10.0)
+    weights = 4 * 6 * unpack_bytes(scattered=False)
+    kv = 0.5 * (256 * unpack_bytes(scattered=True) + 64 * pack_bytes())
+    seconds = decode_s(placed(weights=0.0, packing=packing), batch=64, context=256, gpu_batch=16)
+    assert seconds == pytest.approx(4 + (weights + kv) / 10)
+
+
+def test_unpacking_is_the_gpus_work_beside_which_transfers_go_on():
+    packing = Packing(weights=10.0, token=0.0, bandwidth=unpack_bytes(scattered=False))
+    assert decode_s(placed(weights=100.0, packing=packing)) == pytest.approx(1 + 10)
+    assert decode_s(placed(weights=200.0, packing=packing)) == pytest.approx(20)
+
+
+def test_a_prompt_packs_its_own_kv_and_unpacks_what_is_before_it():
+    packing = Packing(weights=0.0, token=1.0, bandwidth=pack_bytes())
+    cost = OffloadedCost(SECOND, placed(weights=0.0, packing=packing), "a test", gpu_batch=None, overlaps=True)
+    request = Request(0, 0, 200, 1)
+    assert cost.mixed([(request, 80)], 80, 0, 0, Alike(1)) == pytest.approx(81 * PS_PER_S)
+    request.computed = 1000
+    before = 1000 * unpack_bytes(scattered=True) / pack_bytes()
+    assert cost.mixed([(request, 8)], 8, 0, 0, Alike(1)) == pytest.approx((1 + 8 + before) * PS_PER_S)
 
 
 def test_a_prompt_sends_its_kv_back_and_reads_what_is_before_it():
