@@ -35,7 +35,8 @@ def deal(
     order = sorted(kept, key=lambda slot: (-sum(each.request.generated for each in kept[slot]), slot))
     for new, slot in enumerate(order):
         for each in sorted(kept[slot], key=lambda one: (-one.request.generated, one.request.index)):
-            blocks = pool.blocks_for(each.request.prompt_tokens + each.request.output_tokens)
+            # The last token ends its request, and nobody reads its KV.
+            blocks = pool.blocks_for(each.request.prompt_tokens + each.request.output_tokens - 1)
             able = [at for at in batches if len(batches[at]) < target.batch and blocks <= room[at]]
             if not able:
                 left.append(each)

@@ -168,6 +168,13 @@ def place(
     return Placed(configuration, tuple(placed), size)
 
 
+def extended(placed: Placed, configuration: Configuration, nodes: Collection[int]) -> Placed:
+    """Return a placement with further pipelines of the same shape on free GPUs, where what there is stays in place."""
+    used, size = set(placed.gpus), placed.size
+    free = [gpu for node in sorted(nodes) for gpu in range(node * size, (node + 1) * size) if gpu not in used]
+    return Placed(configuration, (*placed.gpus, *free[: configuration.gpus - len(placed.gpus)]), size)
+
+
 class Traffic(NamedTuple):
     """Bytes by (source node, target node); a source of None is storage. ``moved``: the share of a kept batch's KV that
     changes GPUs, by pipeline before and to be."""

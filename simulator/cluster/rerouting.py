@@ -1,6 +1,7 @@
 """Rerouting: pipelines of one fixed shape on spot nodes; each that loses a node is dropped, its requests go elsewhere.
 
-Source: the baseline of that name of Miao et al., SpotServe, ASPLOS 2024.
+Source: the baseline of that name of Miao et al., SpotServe, ASPLOS 2024, section 6.1: it acts on losses,
+not on notices.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 class Rerouting(Spot):
     """As many pipelines of a shape as there are GPUs for.
 
-    A pipeline with a node that leaves takes no more requests, and is gone with it; those it had begin anew elsewhere.
-    A new pipeline serves when all its GPUs have loaded their ``weights`` (bytes of the model) from storage, after
-    ``restart`` ps.
+    A pipeline serves until a node of it is gone (the notice is of no use to it), and is gone then, too; the requests it
+    had begin anew elsewhere. A new pipeline serves when all its GPUs have loaded their ``weights`` (bytes of the model)
+    from storage, after ``restart`` ps.
     """
 
     def __init__(
@@ -55,10 +56,7 @@ class Rerouting(Spot):
         return super().hope() or bool(self.pipelines) or bool(self._dropping)
 
     def changed(self) -> None:
-        """Add pipelines if there are GPUs; send nothing more to those whose nodes leave."""
-        for slot in sorted(self.open):
-            if self._nodes(slot) & self.leaving.keys():
-                self.open.discard(slot)
+        """Add pipelines if there are GPUs."""
         self._add()
 
     def lost(self, node: int) -> None:
@@ -112,8 +110,7 @@ class Rerouting(Spot):
             transfers.remove(transfer)
             if not transfers:
                 del self._loading[slot]
-                if not self._nodes(slot) & self.leaving.keys():
-                    self.start_slot(slot, self.shape, self.batch, [])
+                self.start_slot(slot, self.shape, self.batch, [])
 
         for node in sorted(self._nodes(slot)):
             count = sum(gpu // self.nodes.gpus == node for gpu in self.pipelines[slot])

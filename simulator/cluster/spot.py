@@ -1,10 +1,11 @@
 """Pipelines on spot nodes, which leave with notice and come when there are some: what all systems for them share."""
 
 from abc import abstractmethod
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.cluster.front import Front
@@ -58,8 +59,8 @@ class Spot(Front):
     """Pipelines on nodes that come and go. Instance n of the cluster is pipeline n, while there is one.
 
     ``initial``: nodes at the beginning, numbered from 0; ``changes`` in time, of nodes numbered in any way; ``grace``:
-    ps from a node's notice to its end. Requests go to the open pipeline with the fewest; they wait here while there is
-    none, and fail once none can come any more.
+    ps from a node's notice to its end. Requests go to the open pipeline with the fewest, in the order of their arrival;
+    they wait here while all have a batch that runs and another one, and fail once no pipeline can come any more.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class Spot(Front):
         self.nodes = nodes
         self.present = set(range(initial))
         self.leaving: dict[int, int] = {}  # nodes with notice, and when they go
-        self.held: deque[Request] = deque()  # for nobody yet
-        self.open: set[int] = set()
+        self.held: list[Request] = []  # for nobody yet; a heap
+        self.open: dict[int, int] = {}  # with how many requests each may have
         self.restarted = 0  # requests that lost tokens or KV, each time
         self._changes, self._grace = changes, grace
         self._to_come = len(changes)
@@ -115,21 +116,15 @@ class Spot(Front):
     # Requests
 
     def arrived(self, request: Request) -> None:
-        """Send a request to the open pipeline with the fewest, or keep it until there is one."""
-        self._send_on(request)
-
-    def _send_on(self, request: Request) -> None:
-        if not self.open:
-            self.held.append(request)
-            self.give_up_hope()
-            return
-        slot = min(self.open, key=lambda each: (len(self.serving[each]), each))
-        self.serving[slot][request] = None
-        self.cluster.instances[slot].submit(request)
+        """Send a request to the open pipeline with the fewest, or keep it until one has room."""
+        heappush(self.held, request)
+        self.flush()
 
     def ended(self, instance: Instance, request: Request) -> None:
-        """Forget a request."""
+        """Forget a request, and let one that waits have its place."""
         self.serving[instance.index].pop(request, None)
+        if self.held:
+            self.cluster.soon(self.flush)
 
     def again(self, request: Request, *, keeps_tokens: bool) -> None:
         """Let a request wait to be computed again, after the tokens it made or from its first one on."""
@@ -138,19 +133,25 @@ class Spot(Front):
         if not keeps_tokens:
             request.generated = 0
             request.admitted_at = request.first_token_at = -1
-        self.held.append(request)
+        heappush(self.held, request)
 
     def flush(self) -> None:
-        """Send those that wait on, in the order in which they arrived."""
-        waiting = sorted(self.held)
-        self.held.clear()
-        for request in waiting:
-            self._send_on(request)
+        """Send those that wait on, in the order in which they arrived, as far as there is room."""
+        serving = self.serving
+        while self.held:
+            able = [slot for slot, most in self.open.items() if len(serving[slot]) < most]
+            if not able:
+                break
+            slot = min(able, key=lambda each: (len(serving[each]), each))
+            request = heappop(self.held)
+            serving[slot][request] = None
+            self.cluster.instances[slot].submit(request)
+        self.give_up_hope()
 
     def give_up_hope(self) -> None:
         """Fail all that wait if there will never be a pipeline for them."""
         while self.held and not self.hope():
-            request = self.held.popleft()
+            request = heappop(self.held)
             request.failure = "no pipeline is left, and none will come"
             request.finished_at = self.cluster.clock.time
             instance = self.cluster.instances[max(request.instance, 0)]
@@ -168,7 +169,7 @@ class Spot(Front):
         ``then`` hears who decoded, with KV, and who else was there, in the order of their arrival.
         """
         instance = self.cluster.instances[slot]
-        self.open.discard(slot)
+        self.open.pop(slot, None)
         self._turns[slot] += 1
 
         def stop() -> None:
@@ -209,7 +210,7 @@ class Spot(Front):
 
         def opened() -> None:
             if self._turns[slot] == turn:
-                self.open.add(slot)
+                self.open[slot] = 2 * batch
                 # Once all that open at this moment have.
                 self.cluster.soon(self.flush)
 

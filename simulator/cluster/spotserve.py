@@ -5,14 +5,22 @@ its baseline Reparallelization, which chooses the same configurations and restar
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from simulator.cluster.links import Transfer
-from simulator.cluster.moves import Move
 from simulator.cluster.regroup import Kept, deal
-from simulator.cluster.reparallelise import Configuration, Option, Placed, Traffic, best_configuration, place, traffic
+from simulator.cluster.relocation import Relocation
+from simulator.cluster.reparallelise import (
+    Configuration,
+    Option,
+    Placed,
+    Traffic,
+    best_configuration,
+    extended,
+    place,
+    traffic,
+)
 from simulator.cluster.spot import Change, Layout, Nodes, Spot
 from simulator.core import Request
 from simulator.core.units import PS_PER_S
@@ -27,8 +35,9 @@ class SpotServe(Spot):
 
     ``options``: what configurations are made of. ``weights``: bytes of the model; ``token_bytes``: of a token's KV.
     ``rate``: requests/s to configure for; None: those of the last ``window`` ps, looked at so often. ``cv``: of the
-    times between them. With notice, pipelines run on until the move just ends in time; it begins where the iterations
-    in progress end, and all wait for the last byte. Requests with the most tokens keep their KV if not all have room.
+    times between them. ``tie``: see ``best_configuration``. With notice, pipelines run on until the move just ends in
+    time; it begins where the iterations in progress end, and each waits for its own last byte. Requests with the most
+    tokens keep their KV if not all have room. Pipelines serve on while others of their shape only join them.
 
     ``restarts``: the baseline: run until the node is gone, then load all weights from storage, after ``restart`` ps,
     and serve all requests from their beginning.
@@ -47,13 +56,14 @@ class SpotServe(Spot):
         token_bytes: float,
         rate: float | None = None,
         cv: float = 1.0,
+        tie: float = 0.05,
         window: int = 30 * PS_PER_S,
         restarts: bool = False,
         restart: int = 0,
     ) -> None:
         super().__init__(layouts, nodes, initial, changes, grace)
         self.options, self.weights, self.token_bytes = options, weights, token_bytes
-        self.rate, self.cv, self.window = rate, cv, window
+        self.rate, self.cv, self.tie, self.window = rate, cv, tie, window
         self.restarts, self.restart = restarts, restart
         self.placed: Placed | None = None  # what GPUs hold
         self.configurations: list[tuple[int, Configuration | None]] = []  # with when each began to serve
@@ -61,11 +71,9 @@ class SpotServe(Spot):
         self._busy = self._again = False
         self._stops = 0  # slots that have still to stop, or to open
         self._kept: dict[int, list[Kept]] = {}  # by the pipeline that they were in
-        self._transfers: dict[Transfer, tuple[int | None, int]] = {}
-        self._began = self._sent_at = 0
-        self._after: Placed | None = None  # where everything is on its way to
-        self._batches: dict[int, list[tuple[int, Kept]]] = {}  # who goes there, by new pipeline, and from which one
-        self._moved: dict[tuple[int, int], float] = {}
+        self._began = 0
+        self._move: Relocation | None = None  # while nobody serves, or not all do
+        self._joining: Relocation | None = None  # while all serve, and other pipelines will join them
 
     def start(self, cluster: "Cluster") -> None:
         """Begin with the best configuration, its weights loaded; without a rate, with that for the least."""
@@ -77,7 +85,7 @@ class SpotServe(Spot):
         target = self._best()
         if target is not None:
             self.placed = place(target, self.usable, self.nodes.gpus, None, 0.0, {})
-        self._open(target, {})
+        self._open(target)
 
     def arrived(self, request: Request) -> None:
         """Send a request to a pipeline, and count it for the rate."""
@@ -98,7 +106,7 @@ class SpotServe(Spot):
                 recent.popleft()
             rate = len(recent) * PS_PER_S / self.window
         return best_configuration(
-            self.options, len(self.usable) * self.nodes.gpus, rate, self.cv, len(self.cluster.instances)
+            self.options, len(self.usable) * self.nodes.gpus, rate, self.cv, len(self.cluster.instances), self.tie
         )
 
     @property
@@ -112,7 +120,10 @@ class SpotServe(Spot):
             self._again = True
             return
         self._alarm.number = -1
-        target, placed = self._best(), self.placed
+        target = self._best()
+        if self._joining is not None and target != self._joining.after.configuration:
+            self._stay()
+        placed = self.placed
         used = set() if placed is None or self._serving_with is None else placed.nodes
         if used - self.present:
             self._stop()
@@ -125,6 +136,9 @@ class SpotServe(Spot):
             when = min(self.leaving[node] for node in going)
             if not self.restarts:
                 when = max(now, when - self._needs(target))
+        elif self._may_join(target):
+            self._join(target)
+            return
         self._alarm.set(when, ARRIVE)
 
     def lost(self, node: int) -> None:
@@ -132,12 +146,16 @@ class SpotServe(Spot):
         if not self._busy:
             if self.placed is not None and self._serving_with is not None and node in self.placed.nodes:
                 self._stop()
+            elif self._joining is not None:
+                self._stay()
+                self.changed()
             return
-        if self._after is not None:
-            if node in self._after.nodes:
-                self._move_again()
-            else:
-                self._fetch_otherwise(node)
+        if self._move is not None:
+            if node in self._move.after.nodes:
+                self._begin_anew(self._move)
+            elif self._move.fetch_otherwise(node):
+                # Some of the KV of the pipelines that it was in will never come.
+                self._give_up(self._move.lose(lambda old: not self._whole(old)))
         self._again = True
 
     def _needs(self, target: Configuration | None) -> int:
@@ -164,6 +182,7 @@ class SpotServe(Spot):
             return
         self._busy = True
         self._alarm.number = -1
+        self._stay()
         self._began = self.cluster.clock.time
         slots = range(self._serving_with.pipelines if self._serving_with is not None else 0)
         self._stops = len(slots)
@@ -171,7 +190,7 @@ class SpotServe(Spot):
         for slot in slots:
             self.stop_slot(slot, partial(self._stopped, slot))
         if not slots:
-            self.cluster.soon(self._move)
+            self.cluster.soon(self._relocate)
 
     def _stopped(self, slot: int, kept: list[Kept], others: list[Request]) -> None:
         self._kept[slot] = kept
@@ -179,84 +198,63 @@ class SpotServe(Spot):
             self.again(request, keeps_tokens=not self.restarts)
         self._stops -= 1
         if not self._stops:
-            self._move()
+            self._relocate()
 
-    def _move(self) -> None:
+    def _relocate(self) -> None:
         """Choose for the nodes that are there now; send weights and KV to where they will be needed."""
         target = self._best()
+        lost = [slot for slot in self._kept if target is None or self.restarts or not self._whole(slot)]
+        self._give_up([each for slot in lost for each in self._kept.pop(slot)])
         if target is None:
-            self._lose(list(self._kept))
-            self._open(None, {})
+            self._open(None)
             return
-        self._lose([slot for slot in self._kept if self.restarts or not self._whole(slot)])
         pool = self.layouts[target.shape].fresh(self.cluster.instances[0].core.ledger, target.batch).kv
         batches, left = deal(self._kept, target, pool)
-        for each in left:
-            self._recompute(each)
+        self._give_up(left)
         sizes: dict[tuple[int, int], float] = {}
         for new, batch in batches.items():
             for old, each in batch:
                 sizes[old, new] = sizes.get((old, new), 0.0) + each.request.computed * self.token_bytes
         before = None if self.restarts else self.placed
-        self._after = after = place(target, self.usable, self.nodes.gpus, before, self.weights, sizes)
-        found = self._traffic(after, sizes)
-        self._batches, self._moved = batches, found.moved
-        self._sent_at = self.cluster.clock.time
+        after = place(target, self.usable, self.nodes.gpus, before, self.weights, sizes)
+        self._move = move = Relocation(
+            self, after, self._traffic(after, sizes), range(target.pipelines), self._opened, self._moved,
+            batches=batches, token_bytes=self.token_bytes, began=self._began,
+        )  # fmt: skip
+        self._kept = {}
         if self.restarts and self.restart:
-            self.at(self._sent_at + self.restart, partial(self._send, found, after))
+            self.at(self.cluster.clock.time + self.restart, lambda: move.send() if move is self._move else None)
         else:
-            self._send(found, after)
+            move.send()
 
     def _whole(self, slot: int) -> bool:
         assert self.placed is not None
         return all(gpu // self.nodes.gpus in self.present for gpu in self.placed.pipeline(slot))
 
-    def _lose(self, slots: Iterable[int]) -> None:
-        """Give up the KV of pipelines."""
-        for slot in slots:
-            for each in self._kept.pop(slot, []):
-                self._recompute(each)
+    def _give_up(self, these: Iterable[Kept]) -> None:
+        """Give up requests' KV."""
+        for each in these:
+            each.release()
+            self.again(each.request, keeps_tokens=not self.restarts)
 
-    def _recompute(self, each: Kept) -> None:
-        each.release()
-        self.again(each.request, keeps_tokens=not self.restarts)
+    def _opened(self, move: Relocation, slot: int, adopted: list[Request]) -> None:
+        target = move.after.configuration
+        if move.opened == 1:
+            self.configurations.append((self.cluster.clock.time, target))
+        self.start_slot(slot, target.shape, target.batch, adopted)
 
-    def _send(self, found: Traffic, after: Placed) -> None:
-        if self._after is not after:
-            return  # meanwhile another move began
-        for (source, node), size in sorted(found.sent.items(), key=lambda each: (each[0][0] or -1, each[0][1])):
-            self._transfers[self.send(source, node, size, self._received)] = (source, node)
-        if not self._transfers:
-            self._moved_all(after)
+    def _moved(self, move: Relocation) -> None:
+        self.placed, self._move = move.after, None
+        self._open_all()
 
-    def _received(self, transfer: Transfer) -> None:
-        del self._transfers[transfer]
-        if not self._transfers and self._after is not None:
-            self._moved_all(self._after)
-
-    def _moved_all(self, after: Placed) -> None:
-        """Note what moved, free it where it was, and open the new pipelines."""
-        now, adopted = self.cluster.clock.time, dict[int, list[Request]]()
-        for new, batch in self._batches.items():
-            adopted[new] = []
-            for old, each in batch:
-                each.release()
-                adopted[new].append(each.request)
-                size = round(self._moved[old, new] * each.request.computed * self.token_bytes)
-                if size:
-                    index = each.request.index
-                    self.cluster.moves.append(
-                        Move("migration", index, old, new, self._began, self._sent_at, now, size, now - self._sent_at)
-                    )
-        self._kept, self._batches = {}, {}
-        self.placed, self._after = after, None
-        self._open(after.configuration, adopted)
-
-    def _open(self, target: Configuration | None, adopted: dict[int, list[Request]]) -> None:
+    def _open(self, target: Configuration | None) -> None:
         self.configurations.append((self.cluster.clock.time, target))
         if target is not None:
             for slot in range(target.pipelines):
-                self.start_slot(slot, target.shape, target.batch, adopted.get(slot, []))
+                self.start_slot(slot, target.shape, target.batch, [])
+        self._open_all()
+
+    def _open_all(self) -> None:
         # After all of them have opened, wherever the iterations of the moment end.
         self.cluster.soon(lambda: self.cluster.soon(self._ready))
 
@@ -268,30 +266,42 @@ class SpotServe(Spot):
                 self.changed()
         self.give_up_hope()
 
-    # When a node goes in the middle of it
+    def _begin_anew(self, move: Relocation) -> None:
+        """Call a move off whose target lost a node: nobody's KV is where it should be."""
+        self._give_up(move.cancel())
+        self._move = None
+        if not move.opened:
+            self.cluster.soon(self._relocate)
+            return
+        self.placed = move.reached()
+        self._busy = False
+        self._stop()
 
-    def _move_again(self) -> None:
-        """Call all transfers off and begin anew: nobody's KV is where it should be."""
-        for transfer in self._transfers:
-            self.cluster.network.cancel(transfer)
-        self._transfers.clear()
-        self._lose_batches(lambda old: True)
-        self._kept, self._after = {}, None
-        self.cluster.soon(self._move)
+    # Pipelines that join others
 
-    def _fetch_otherwise(self, node: int) -> None:
-        """Fetch from storage what was still to come from a node; KV of pipelines with a part there is lost."""
-        late = [(transfer, ends[1]) for transfer, ends in self._transfers.items() if ends[0] == node]
-        if late:
-            self._lose_batches(lambda old: not self._whole(old))
-        for transfer, target in late:
-            self.cluster.network.cancel(transfer)
-            del self._transfers[transfer]
-            self._transfers[self.send(None, target, transfer.size, self._received)] = (None, target)
+    def _may_join(self, target: Configuration | None) -> TypeGuard[Configuration]:
+        present = self._serving_with
+        return (
+            not (self.restarts or target is None or present is None)
+            and target.pipelines > present.pipelines
+            and (target.shape, target.batch) == (present.shape, present.batch)
+        )
 
-    def _lose_batches(self, these: Callable[[int], bool]) -> None:
-        for new, batch in self._batches.items():
-            for old, each in batch:
-                if these(old):
-                    self._recompute(each)
-            self._batches[new] = [(old, each) for old, each in batch if not these(old)]
+    def _join(self, target: Configuration) -> None:
+        """Load the weights of further pipelines while the others serve, and open them."""
+        if self._joining is not None or self.placed is None or self._serving_with is None:
+            return
+        after, joins = extended(self.placed, target, self.usable), range(self._serving_with.pipelines, target.pipelines)
+        self._joining = Relocation(self, after, self._traffic(after, {}), joins, self._opened, self._joined)
+        self._joining.send()
+
+    def _joined(self, move: Relocation) -> None:
+        self.placed, self._joining = move.after, None
+
+    def _stay(self) -> None:
+        """Let no more pipelines join."""
+        if self._joining is not None:
+            self._joining.cancel()
+            if self._joining.opened:
+                self.placed = self._joining.reached()
+            self._joining = None

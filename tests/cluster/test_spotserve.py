@@ -6,11 +6,12 @@ import pytest
 from support.worlds import fixed, table
 
 from simulator.cluster.cluster import Cluster, Server
+from simulator.cluster.regroup import Kept, deal
 from simulator.cluster.reparallelise import Configuration, Option, Shape
 from simulator.cluster.rerouting import Rerouting
 from simulator.cluster.spot import Change, Layout, Nodes
 from simulator.cluster.spotserve import SpotServe
-from simulator.core import InputError, Streams
+from simulator.core import InputError, Request, Streams
 from simulator.core.units import PS_PER_S
 from simulator.engine.core import EngineCore
 from simulator.engine.kv_pool import CountingPool
@@ -116,6 +117,80 @@ def test_rerouting_drops_the_pipeline_and_begins_elsewhere():
     assert cluster.requests[1].first_token_at / S == pytest.approx(62)
     assert ends(cluster)[2:] == [180.0] * 3
     assert not cluster.moves
+
+
+def test_rerouting_makes_nothing_of_the_notice():
+    front = Rerouting(LAYOUTS, NODES, 1, [Change(10 * S, 0, comes=False), Change(60 * S, 1, comes=True)], 30 * S,
+                      shape=NARROW, batch=4, weights=40.0)  # fmt: skip
+    cluster = run(front, [(0, 10, 8), (12, 10, 5), (35, 10, 5)])
+    # The second comes after the notice, and ends before the node does; the third is lost with it, and begins anew.
+    assert ends(cluster) == [16.0, 26.0, 60 + 40 + 10]
+    assert front.restarted == 1
+
+
+def test_pipelines_serve_on_while_another_joins_them():
+    narrow = [Option(NARROW, 4, 20.0)]
+    front = spotserve([Change(10 * S, 1, comes=True)], initial=1, options=narrow, rate=10.0)
+    cluster = run(front, [(0, 10, 20), (13, 10, 5), (15, 10, 5)])
+    assert [configuration for _, configuration in front.configurations] == [
+        Configuration(1, NARROW, 4),
+        Configuration(2, NARROW, 4),
+    ]
+    # The first goes on as if nothing were (20 tokens of 2 s). All weights are at the new one at 14 s: the second came
+    # before, and waits behind the first until 40 s; the third finds nobody there.
+    assert ends(cluster) == [40.0, 50.0, pytest.approx(15 + 10, abs=1e-5)]
+    assert not cluster.moves
+    assert front.restarted == 0
+
+
+def test_a_pipeline_opens_as_soon_as_its_own_nodes_have_what_they_need():
+    narrow = [Option(NARROW, 4, 20.0)]
+    front = spotserve(
+        [Change(10 * S, 2, comes=False), Change(10 * S, 3, comes=True)], initial=3, options=narrow, rate=10.0
+    )
+    cluster = run(front, [(0, 10, 30)] * 3, slots=3)
+    # Until 40 s less an iteration and the time for the move: 40 B of weights and 2.5 B or less of KV at 10 B/s.
+    assert front.configurations[-1][1] == Configuration(3, NARROW, 4)
+    stopped = cluster.moves[0].started / S
+    assert stopped == pytest.approx(34)
+    # The two that stay go on at once, with 13 tokens to go, and the third 4.25 s later: 40 B, and KV of 10 + 16 tokens.
+    late = cluster.moves[0].ended / S - stopped
+    assert late == pytest.approx((40 + 26 * 0.1) / 10)
+    assert ends(cluster) == [60.0, 60.0, pytest.approx(60 + late, abs=1e-5)]
+
+
+def test_requests_wait_in_front_where_a_pipeline_that_joins_can_have_them():
+    front = spotserve([Change(2 * S, 1, comes=True)], initial=1, options=[Option(NARROW, 1, 20.0)], rate=10.0)
+    cluster = run(front, [(0, 10, 10)] * 4)
+    # One runs and one waits at the first pipeline; the others get the second one, at 2 + 4 s.
+    assert ends(cluster) == [20.0, 40.0, pytest.approx(26.0, abs=1e-5), pytest.approx(46.0, abs=1e-5)]
+
+
+def test_a_node_lost_while_a_pipeline_joins_or_opens_loses_no_request():
+    narrow = [Option(NARROW, 4, 20.0)]
+    joins = spotserve(
+        [Change(10 * S, 2, comes=True), Change(11 * S, 2, comes=False)], 1, options=narrow, rate=10.0, initial=2
+    )
+    cluster = run(joins, [(0, 10, 20)] * 2, slots=3)
+    # It comes and goes before it has all weights: nobody hears of it.
+    assert ends(cluster) == [40.0, 40.0]
+    assert [configuration.pipelines for _, configuration in joins.configurations] == [2]
+    opens = spotserve(
+        [Change(10 * S, 2, comes=False), Change(10 * S, 3, comes=True), Change(35 * S, 3, comes=False)],
+        grace=30, options=narrow, rate=10.0, initial=3,
+    )  # fmt: skip
+    cluster = run(opens, [(0, 10, 30)] * 3, slots=3)
+    assert all(request.failure is None for request in cluster.requests)
+    assert opens.configurations[-1][1] == Configuration(2, NARROW, 4)
+
+
+def test_a_batch_that_just_fits_keeps_its_kv():
+    # Nobody reads the KV of a last token, so that two of 10 + 11 tokens take 40 slots.
+    core = LAYOUTS[0].fresh(Ledger(), 4)
+    kept = [Kept(Request(index, 0, 10, 11), core, Request(index, 0, 10, 11)) for index in range(3)]
+    batches, left = deal({0: kept}, Configuration(1, NARROW, 4), CountingPool(40, 1, reuse=False))
+    assert [each.request.index for _, each in batches[0]] == [0, 1]
+    assert [each.request.index for each in left] == [2]
 
 
 def test_requests_wait_for_nodes_and_fail_when_none_can_come():
