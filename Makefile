@@ -5,7 +5,7 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test lint bench compile clean
 
 quickstart: $(STAMP)
 	$(BIN)/tokenyard run experiments/quickstart.yaml
@@ -23,6 +23,14 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.run
 	$(BIN)/python -m tests.benchmarks.policies
+
+# The simulation's loop as machine code again, after one of its modules was edited.
+compile: $(STAMP)
+ifdef UV
+	uv pip install --quiet --python $(BIN)/python --reinstall-package tokenyard --no-deps --editable .
+else
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall --editable .
+endif
 
 $(STAMP): pyproject.toml constraints.txt
 ifdef UV

@@ -5,6 +5,8 @@
 
 from typing import TYPE_CHECKING
 
+from simulator.compiled import prefer_compiled
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "run"]
+
+prefer_compiled()
 
 
 def run(

@@ -28,6 +28,7 @@ from simulator.cli import (
     traces,
     validate,
 )
+from simulator.compiled import is_compiled
 
 app = typer.Typer(
     name="tokenyard",
@@ -48,6 +49,7 @@ _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tokenyard {__version__}")
+        typer.echo(f"simulation loop: {'compiled' if is_compiled() else 'Python'}")
         raise typer.Exit
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
 from simulator.cluster.follow_ups import FollowUps
 from simulator.cluster.front import Front, RouterFront
@@ -36,6 +37,7 @@ class Server(NamedTuple):
     fresh: Callable[[Ledger], EngineCore] | None = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Cluster:
     """Runs a workload to its end.
 

@@ -23,7 +23,7 @@ class Among(Router):
         self._number = {index: number for number, index in enumerate(members)}
 
     @property
-    def wants_queues(self) -> bool:  # type: ignore[override]
+    def wants_queues(self) -> bool:
         """Whether the router wants to hear of queues."""
         return self._router.wants_queues
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
 from simulator.cluster.router import Router
 from simulator.core import Request
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from simulator.cluster.cluster import Cluster, Server
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Front(ABC):
     """Base of all ways to lead requests through a cluster; ``start`` gives it the cluster before the first arrives.
 
@@ -57,6 +59,7 @@ class Front(ABC):
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RouterFront(Front):
     """A router before instances that each serve a request from its first to its last token."""
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from simulator.cluster.links import Transfer
 from simulator.cluster.moves import Move
 from simulator.cluster.topology import Topology
@@ -47,6 +49,7 @@ class _Moving(NamedTuple):
     size: int
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Handover:
     """Queues requests for a target each, first come, first served, and moves their KV as soon as it has room.
 

@@ -1,7 +1,6 @@
 """Links between GPUs, nodes and hosts: whatever travels them at one time shares them max-min fairly."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from math import ceil, inf
@@ -28,22 +27,25 @@ class Link:
         return f"Link({self.name}, {self.bandwidth:g} B/s)"
 
 
-@dataclass(eq=False)
 class Transfer:
-    """Bytes on their way over a path of links; ``done`` is called with it when the last byte has arrived."""
+    """Bytes on their way over a path of links; ``done`` is called with it when the last byte has arrived.
 
-    path: tuple[Link, ...]
-    size: float
-    done: Callable[["Transfer"], None]
-    started: int
-    number: int = 0  # of those sent over the network
-    left: float = field(init=False)
-    rate: float = field(init=False, default=0.0)
-    since: int = field(init=False, default=0)  # ps, when ``left`` was right
-    ends: int = field(init=False, default=-1)  # ps, when it arrives at this rate; -1 before its first byte left
+    ``number``: of those sent over the network. ``left``: bytes at ``since`` (ps). ``ends``: ps, when it arrives at this
+    rate; -1 before its first byte left.
+    """
 
-    def __post_init__(self) -> None:
-        self.left = self.size
+    def __init__(
+        self, path: tuple[Link, ...], size: float, done: Callable[["Transfer"], None], started: int, number: int = 0
+    ) -> None:
+        self.path = path
+        self.size = size
+        self.done = done
+        self.started = started
+        self.number = number
+        self.left = size
+        self.rate = 0.0
+        self.since = 0
+        self.ends = -1
 
 
 class Network:

@@ -9,6 +9,7 @@ ROUTERS: Registry[Router] = Registry(
     Router,  # type: ignore[type-abstract]
     package="simulator.cluster.routers",
     group="tokenyard.routers",
+    defines=("route",),
 )
 router = ROUTERS.register
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
 from simulator.core import Request
 from simulator.engine.instance import Instance
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Router(ABC):
     """Base of all routers. Before the first request, ``start`` tells how many instances there are.
 
@@ -18,11 +20,13 @@ class Router(ABC):
 
     instances: int
     rng: np.random.Generator
+    shut: frozenset[int]  # instances that are closed
 
     def start(self, instances: int, rng: np.random.Generator) -> None:
         """Begin with all instances idle; ``rng`` is this router's own random stream."""
         self.instances = instances
         self.rng = rng
+        self.shut = frozenset()
 
     @abstractmethod
     def route(self, request: Request) -> int:
@@ -53,8 +57,10 @@ class Router(ABC):
         """Hear that an instance that was closed takes requests again."""
         self.shut -= {index}
 
-    wants_queues = False
-    shut: frozenset[int] = frozenset()  # instances that are closed
+    @property
+    def wants_queues(self) -> bool:
+        """Whether ``queued`` should be called; a class that wants it says ``wants_queues = True``."""
+        return False
 
 
 class Least:
@@ -122,6 +128,7 @@ class Least:
                 heapify(self._heap)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ByLeast(Router):
     """Base of routers that pick the instance with the smallest of the values that they keep in ``_least``."""
 

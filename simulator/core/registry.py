@@ -2,13 +2,14 @@
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from simulator.compiled import MODULES
 from simulator.core.errors import InputError, unknown
 
 T = TypeVar("T")
@@ -28,11 +29,13 @@ class Registry(Generic[T]):
 
     ``kind`` is the word for error messages, ``base`` what every class derives from, ``package`` the one whose modules
     register classes, ``group`` the entry point group that plug-ins use. Parameters of a class are the keyword-only
-    arguments of its constructor.
+    arguments of its constructor. ``defines``: methods that a class must define, for a base that may be compiled and
+    can't tell then.
     """
 
-    def __init__(self, kind: str, base: type[T], *, package: str, group: str) -> None:
+    def __init__(self, kind: str, base: type[T], *, package: str, group: str, defines: Sequence[str] = ()) -> None:
         self.kind = kind
+        self._defines = defines
         self._base = base
         self._package = package
         self._group = group
@@ -113,6 +116,23 @@ class Registry(Generic[T]):
     def _checked(self, name: str, found: type) -> type[T]:
         if not issubclass(found, self._base):
             raise InputError(f"{self.kind} '{name}': {found.__name__} does not derive from {self._base.__name__}")
-        if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        left = {method for method in self._defines if getattr(found, method) is getattr(self._base, method)}
+        if missing := sorted(left.union(getattr(found, "__abstractmethods__", ()))):
             raise InputError(f"{self.kind} '{name}': {found.__name__} does not define {', '.join(missing)}")
+        if hidden := hidden_attributes(found):
+            raise InputError(
+                f"{self.kind} '{name}': {found.__name__} sets {', '.join(hidden)} for the class",
+                hint=f"set it in __init__: self.{hidden[0]} = ...",
+            )
         return found
+
+
+def hidden_attributes(found: type) -> list[str]:
+    """Return what a class has for all its instances although a base keeps it in each: compiled code would miss it."""
+    kept: set[str] = set()
+    for base in found.__mro__[1:]:
+        if base.__module__.removeprefix("simulator.") in MODULES:
+            hints: dict[str, Any] = inspect.get_annotations(base)
+            of_classes = {name for name, hint in hints.items() if get_origin(hint) is ClassVar}
+            kept.update(hints.keys() - of_classes, vars(base).get("__mypyc_attrs__", ()))
+    return sorted(name for name in kept & vars(found).keys() if not name.startswith("__"))

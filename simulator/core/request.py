@@ -101,6 +101,9 @@ class Request:
     def __lt__(self, other: "Request") -> bool:
         return self.index < other.index
 
+    def __hash__(self) -> int:
+        return self.index
+
     @property
     def tokens(self) -> int:
         """Tokens that must be in the cache before the next one can be sampled: the prompt and what was generated."""

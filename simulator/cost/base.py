@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from simulator.core import Request
 from simulator.cost.terms import Seen
 
@@ -17,6 +19,7 @@ class Decodes(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CostModel(ABC):
     """How long an iteration takes on one instance, in whole picoseconds.
 
@@ -51,6 +54,7 @@ class CostModel(ABC):
         """
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FixedCost(CostModel):
     """Every iteration takes the same time: for tests of queueing and for replaying recorded decisions."""
 

@@ -22,7 +22,7 @@ class FetchingPool(KVPool):
         self._count()
 
     def _count(self) -> None:
-        # The inner pool counts.
+        # The inner pool counts; compiled code reads a pool's numbers where they are, past any property.
         self.free, self.shared = self.inner.free, self.inner.shared
 
     def can_admit(self, request: Request) -> bool:

@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from collections import deque
 
+from mypy_extensions import mypyc_attr
+
 from simulator.core import Request
 from simulator.cost.base import CostModel
 from simulator.engine.decode_set import DecodeSet
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class KVPool(ABC):
     """A pool of ``total`` blocks of ``block_size`` tokens each; ``free`` of them can be taken.
 

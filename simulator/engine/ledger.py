@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Final
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 Int = NDArray[np.int64]
@@ -35,6 +36,7 @@ pack_run = Struct(f"{len(RUN_COLUMNS)}q").pack  # figures of a run, in the order
 pack_span = Struct(f"{len(SPAN_COLUMNS)}q").pack  # in the order of SPAN_COLUMNS
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ledger:
     """Runs and spans of one instance, appended as they happen.
 

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence, Sized
 from typing import ClassVar, Final, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from simulator.core import Request
 from simulator.engine.decode_set import DecodeSet
 from simulator.engine.estimates import Estimates
@@ -57,6 +59,7 @@ class Plan(NamedTuple):
     extras: Extras | None = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Scheduler(ABC):
     """Base of all policies. The engine sets ``kv``, ``decodes`` and ``now`` (ps) before it asks anything.
 
@@ -75,13 +78,13 @@ class Scheduler(ABC):
     starves: ClassVar[bool] = False
     recomputes: ClassVar[bool] = True
     adopts: ClassVar[bool] = False
+    holds_back: ClassVar[bool] = False
 
     kv: KVPool
     decodes: DecodeSet
     adopted: Collection[Request] = ()
     host: HostMemory
     estimates: Estimates
-    holds_back: bool = False
     now: int = 0
     queue: Sized  # the requests that wait, in whatever container: the engine reads only how many
     preempted: int = 0  # preemptions since the engine last looked

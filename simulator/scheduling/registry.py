@@ -8,5 +8,6 @@ SCHEDULERS: Registry[Scheduler] = Registry(
     Scheduler,  # type: ignore[type-abstract]
     package="simulator.scheduling",
     group="tokenyard.schedulers",
+    defines=("add", "plan", "finished"),
 )
 scheduler = SCHEDULERS.register

@@ -71,4 +71,4 @@ def test_the_commands_are_those_documented():
 
 
 def test_version(capsys):
-    assert output(capsys, "--version") == f"tokenyard {__version__}\n"
+    assert output(capsys, "--version").startswith(f"tokenyard {__version__}\nsimulation loop: ")

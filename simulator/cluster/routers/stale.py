@@ -28,10 +28,14 @@ class Stale(Router):
         self.inner = ROUTERS.make(of, params or {})
         if isinstance(self.inner, Stale) or type(self.inner).watch is not Router.watch:
             raise InputError(f"router {of} looks at the instances itself", hint="of: one that counts, such as least_kv")
-        self.wants_queues = self.inner.wants_queues
         self._refresh = to_ps(refresh)
         self._news: deque[tuple[int, Callable[[], None]]] = deque()  # ps, and how the router would have heard
         self._period = 0
+
+    @property
+    def wants_queues(self) -> bool:
+        """Whether the inner router wants to hear of queues."""
+        return self.inner.wants_queues
 
     def start(self, instances: int, rng: np.random.Generator) -> None:
         """Begin with all instances idle."""
