@@ -87,7 +87,8 @@ def compile_into(folder: Path, package: Path) -> None:
         # What the package offers to users leads to everything, which needn't be read for this.
         (place / "simulator/__init__.py").write_text("")
         sources = [str(loop["source_of"](module, Path("simulator"))) for module in loop["MODULES"]]
-        _python(place, _BUILD, *sources)
+        # Python rounds after each operation; on some machines a compiler would join two.
+        _python(place, _BUILD, *sources, CFLAGS="-ffp-contract=off " + os.environ.get("CFLAGS", ""))
         found = {
             file.relative_to(place / "out"): file
             for file in (place / "out").rglob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}")

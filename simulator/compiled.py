@@ -34,6 +34,8 @@ MODULES = (
     "cost.decode_curve",
     "cost.iteration",
     "cost.kernel_terms",
+    "cost.layer_attention",
+    "cost.prefill_curve",
     "cost.terms",
     "cluster.cluster",
     "cluster.front",
