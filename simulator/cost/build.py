@@ -13,6 +13,7 @@ from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.layer_terms import LayerTerms, measured_layers
 from simulator.cost.parallelism import Parallelism
 from simulator.cost.pipeline import PipelineTerms
+from simulator.cost.sampling import TopPSampling
 from simulator.cost.terms import Terms
 from simulator.hardware.engine_profile import Build, EngineProfile, Host
 from simulator.hardware.profile import Profile
@@ -30,11 +31,14 @@ def build_cost(
     host: Host,
     parallel: Parallelism,
     adapt: Callable[[Terms], Terms] | None = None,
+    *,
+    top_p: bool = False,
 ) -> IterationCost:
     """Return what iterations of one instance cost; InputError where the model or the GPUs do not split that way.
 
     ``host`` is the build's, behind its server or in process. ``adapt`` changes what the kernels of one group of GPUs
-    take, before pipeline stages.
+    take, before pipeline stages. ``top_p``: tokens are drawn from the most probable ones, for which the engine sorts
+    the logits.
     """
     model.check_split(parallel.tensor, parallel.expert, parallel.pipeline)
     if parallel.tensor > 1 and (profile.allreduce is None or parallel.tensor > profile.allreduce.most_gpus):
@@ -43,6 +47,10 @@ def build_cost(
             f"tensor_parallel {parallel.tensor}: all-reduces of {profile.name} were measured on up to {most} GPUs"
         )
     terms = _terms(model, profile, engine.kernels, build.captured, parallel)
+    if top_p:
+        if build.top_p_bytes is None:
+            raise InputError(f"sampling 'top_p': what it takes {engine.name} ({build.name}) was not measured")
+        terms = TopPSampling(terms, model.vocab, build.top_p_bytes, profile.memory.bandwidth)
     if adapt is not None:
         terms = adapt(terms)
     if parallel.pipeline > 1:

@@ -21,6 +21,9 @@ from simulator.model import KV_BYTES, Experts, LatentAttention, LayerKind, Linea
 
 Float = NDArray[np.float64]
 _ACTIVATION = 2  # bytes a number of activations takes between operators
+# Bytes a token that GPUs sum for a norm across all heads: the variances of queries and keys, in 32 bit. vLLM sums both
+# in one all-reduce a layer (MiniMaxText01RMSNormTP.forward_qk, January 2026; in two before).
+_VARIANCES = 8
 # The sampler: logits to 32 bit, their largest, its index; measured in the layer profiles of vLLM 0.19 on three GPUs.
 _SAMPLER_LAUNCH_S = 10e-6
 _SAMPLER_BYTES_A_LOGIT = 10
@@ -173,6 +176,8 @@ class KernelTerms:
             dtype = model.precision_of(kind).experts
             seconds = seconds + self._experts.seconds(model.hidden, kind.mlp, dtype, tokens)
         sums = 1 if kind.parallel else 2
+        if model.norm_across_heads:
+            seconds = seconds + self._collectives.allreduce(float(_VARIANCES) * tokens)
         return np.asarray(seconds + sums * self._collectives.allreduce(float(_ACTIVATION * model.hidden) * tokens))
 
     def _small(self, kind: LayerKind) -> list[int]:
@@ -184,6 +189,8 @@ class KernelTerms:
                 2 * (kind.attention.heads // split + kind.attention.kv_heads_each(split)) * kind.attention.head_dim
             )
             numbers += [rotated] * (2 if model.qk_norm else 1)
+            if model.norm_across_heads and split > 1:
+                numbers.append(rotated // 2)  # the sums of squares are read off before they are summed over the GPUs
         ffn = kind.mlp.shared_ffn if isinstance(kind.mlp, Experts) else kind.mlp.ffn
         if ffn:
             numbers.append((3 if kind.mlp.gated else 2) * ffn // split)

@@ -128,7 +128,14 @@ class _Kind:
         self.host = build.host if spec.engine.server else build.in_process
         parts = Parts(spec, model, profile, engine, build, self.host, self.parallel, workload)
         cost = build_cost(
-            model, profile, engine, build, self.host, self.parallel, lambda terms: techniques.terms(terms, parts)
+            model,
+            profile,
+            engine,
+            build,
+            self.host,
+            self.parallel,
+            lambda terms: techniques.terms(terms, parts),
+            top_p=spec.sampling == "top_p",
         )
         self.cost = techniques.cost(cost, parts)
         self._wrapped: Callable[[KVPool], KVPool] = lambda pool: techniques.pool(pool, parts)

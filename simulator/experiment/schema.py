@@ -125,6 +125,11 @@ class InstanceSpec(Strict):
     )
     max_model_len: CountOrAuto = Field("auto", description="longest prompt plus output in tokens; auto: the model's")
     prefix_caching: Switch = Field(True, description="keep finished prompts' KV blocks for requests that start alike")
+    sampling: Literal["greedy", "top_p"] = Field(
+        "greedy",
+        description="how tokens are chosen: greedy takes the most probable; top_p draws from the most probable ones,"
+        " for which the engine sorts each request's logits",
+    )
     shared_prefix_reads: Literal["once", "each"] = Field(
         "each",
         description="how often an iteration's decodes read KV blocks that several requests share: once for all of them"

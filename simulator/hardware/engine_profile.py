@@ -47,7 +47,8 @@ class Build(_Section):
     """One way an engine was built or started: versions from ``since`` up to, not including, ``before``.
 
     ``admission_lag``: iterations by which a decision runs ahead of what it knows; 1 under asynchronous scheduling.
-    ``captured``: most tokens of an iteration that replays a CUDA graph, 0 for none. ``host`` holds with the engine's
+    ``captured``: most tokens of an iteration that replays a CUDA graph, 0 for none. ``top_p_bytes``: bytes that
+    sampling by top-p moves for each logit of each request; none: not known. ``host`` holds with the engine's
     HTTP server before it, ``in_process`` where requests are handed to the engine directly.
     """
 
@@ -58,6 +59,7 @@ class Build(_Section):
     admission_lag: Annotated[int, Field(ge=0, le=1)]
     captured: Annotated[int, Field(ge=0)]
     reserved_memory: Size
+    top_p_bytes: Annotated[float, Field(ge=0)] | None = None
     host: Host
     in_process: Host
     provenance: dict[str, str]

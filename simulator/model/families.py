@@ -20,17 +20,25 @@ class Layer(NamedTuple):
 class Family:
     """How layers follow from a configuration, and what holds where the configuration is silent.
 
-    ``qk_norm`` names the key that says whether queries and keys are normalised, or is the fact itself.
+    ``qk_norm`` names the key that says whether queries and keys are normalised, or is the fact itself;
+    ``norm_across_heads``: all heads of a layer at once, as MiniMax M2's ``qk_norm_type`` "per_layer" has it.
     """
 
     layer: Callable[[Config, int], Layer]
     tied: bool = False
     qk_norm: bool | str = False
+    norm_across_heads: bool = False
     defaults: dict[str, int] = field(default_factory=dict)
 
     def normalizes_queries(self, config: Config) -> bool:
-        """Tell whether queries and keys are normalised head by head."""
+        """Tell whether queries and keys are normalised."""
         return bool(config.get(self.qk_norm)) if isinstance(self.qk_norm, str) else self.qk_norm
+
+    def normalizes_across_heads(self, config: Config) -> bool:
+        """Tell whether they are normalised over all heads of a layer at once, not head by head."""
+        if not self.normalizes_queries(config) or not self.norm_across_heads:
+            return False
+        return bool(config.get("qk_norm_type", "per_layer") == "per_layer")
 
 
 def _attention(config: Config, window: int = 0, kv_heads: int | None = None, heads: int | None = None) -> Attention:
@@ -188,7 +196,7 @@ FAMILIES: dict[str, Family] = {
     "gemma2": Family(_gemma2, tied=True),
     "gemma3_text": _GEMMA3,
     "mixtral": Family(_mixtral),
-    "minimax_m2": Family(_mixtral, qk_norm="use_qk_norm"),
+    "minimax_m2": Family(_mixtral, qk_norm="use_qk_norm", norm_across_heads=True),
     "qwen2_moe": Family(_qwen_moe),
     "qwen3_moe": Family(_qwen_moe, qk_norm=True),
     "gpt_oss": Family(_gpt_oss),

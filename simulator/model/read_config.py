@@ -41,6 +41,7 @@ def read_config(name: str, values: Mapping[str, Any], where: str | None = None) 
         max_model_len=config.count("max_position_embeddings", family.defaults.get("max_position_embeddings")),
         precision=precision,
         qk_norm=family.normalizes_queries(config),
+        norm_across_heads=family.normalizes_across_heads(config),
         **_kinds(layers, sixteen_bit),
     )
 

@@ -24,7 +24,8 @@ from simulator.model.split import check_split
 class Transformer:
     """A model's shape; norms, biases and learned positions (about 0.1 %) are left out.
 
-    ``order`` holds each layer's index in ``kinds``; left empty, the kinds follow one another.
+    ``order`` holds each layer's index in ``kinds``; left empty, the kinds follow one another. ``qk_norm``: queries and
+    keys are normalised, head by head or, with ``norm_across_heads``, over all heads of a layer.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Transformer:
     kinds: tuple[LayerKind, ...]
     precision: Precision = field(default_factory=Precision)
     qk_norm: bool = False
+    norm_across_heads: bool = False
     order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

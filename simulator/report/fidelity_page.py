@@ -19,10 +19,13 @@ _NOT_MODELLED = (
     "Clients that give up: in the overloaded runs, whoever had waited 300 s left and the work for it was lost; here "
     "nobody leaves. That is not why the queues of Llama-2 7B and Mixtral grow faster than simulated: of the requests "
     "that completed, before anybody left, a token took 49 and 38 ms, where 42 and 26 are simulated. Why is not known.",
-    "Sampling by top-k or top-p, a sort over the vocabulary: it is part of a build's time for a sequence. Models that "
-    "sample without it by default (gpt-oss) show about 30 us a sequence where Llama and Qwen show 50 to 70.",
-    "Why layers in fp8 blocks take 10 to 126 us more than their kernels, by build, and MiniMax's first token 30 ms: "
-    "both are fitted, neither is explained.",
+    "What a sort of a few requests' logits takes beyond its bytes: sampling by top-p is one figure a logit.",
+    "Which kernels a version picks for experts in fp8 blocks: the tables hold what vLLM takes on Hopper since its pull "
+    "request 34260 (Triton, or FlashInfer's with whole experts), and 0.18 needs no `block_layer`. Before, DeepGEMM or "
+    "FlashInfer's ran (its issue 34249), nobody measured them here, and what they take more is fitted (`block_layer`).",
+    "MiniMax's router, which multiplies in 32 bit, and why its first token takes 30 ms more: that is fitted.",
+    "A batch whose contexts differ: the Llama 70B rows at 1,024/8,192 are slower the more contexts differ, those at "
+    "8,192/1,024 and the saturated H100s are not.",
 )
 
 

@@ -70,6 +70,14 @@ def test_two_matrices_without_a_gate_and_norms_of_queries_and_keys():
     np.testing.assert_allclose(normed, 2 * small(2 * 2 * 8 * DIM))
 
 
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_a_norm_across_all_heads_sums_two_variances_a_token_over_the_gpus(gpus):
+    across = terms(model(qk_norm=True, norm_across_heads=True), gpus=gpus).dense(TOKENS)
+    apart = across - terms(model(qk_norm=True), gpus=gpus).dense(TOKENS)
+    squares = small(2 * 8 // gpus * DIM) if gpus > 1 else 0.0
+    np.testing.assert_allclose(apart, 2 * (squares + reduced(2 * 4 * TOKENS, gpus)), atol=1e-15)
+
+
 def test_kinds_of_layers_are_counted_each():
     one = model(layers=1).kinds[0]
     both = replace(model(), kinds=(one, replace(one, count=3, mlp=Mlp(512, gated=True))), order=())

@@ -133,6 +133,21 @@ def test_which_models_normalise_queries_and_keys(changes, normalised):
 
 
 @pytest.mark.parametrize(
+    ("changes", "across"),
+    [
+        ({}, True),
+        ({"qk_norm_type": "per_layer"}, True),
+        ({"qk_norm_type": "per_head"}, False),
+        ({"use_qk_norm": False}, False),
+        ({"model_type": "qwen3_moe", "moe_intermediate_size": 64}, False),
+    ],
+)
+def test_minimax_normalises_over_all_heads_of_a_layer(changes, across):
+    minimax = {**MIXTRAL, "model_type": "minimax_m2", "use_qk_norm": True, "shared_intermediate_size": 0}
+    assert model(**{**minimax, **changes}).norm_across_heads is across
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"hidden_size": None}, "hidden_size is None, expected a whole number above 0"),

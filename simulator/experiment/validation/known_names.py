@@ -12,6 +12,9 @@ from simulator.model.shape import Precision
 # What checkpoints of one shape differ in: tuning, date, packing, precision.
 _PRECISION = ("fp8", "nvfp4", "mxfp4", "awq", "gptq", "w4a16", "int8")
 _SUFFIX = re.compile(rf"-(instruct|chat|hf|it|base|thinking|dynamic|bf16|\d{{4}}|{'|'.join(_PRECISION)})$")
+# Shapes whose published generation_config.json asks for top-p, which vLLM does where a request says nothing else; those
+# of Code Llama, Mixtral and gpt-oss do not.
+_TOP_P = ("llama-2", "llama-3", "llama-4", "qwen2.5", "qwen3", "gemma-3", "minimax-m2")
 _NATIVE = ("", "bfloat16", "bf16", "float16", "fp16", "auto")
 
 
@@ -40,6 +43,11 @@ def checkpoint_named(name: str, precision: str = "") -> Checkpoint:
         return Checkpoint(model, None)
     published = f"{model}-{wanted}"
     return Checkpoint(published, None) if published in known_models() else Checkpoint(model, wanted)
+
+
+def default_sampling(model: str) -> str | None:
+    """Return how an engine chooses the tokens of a known model where requests do not say; None: greedily."""
+    return "top_p" if model.startswith(_TOP_P) else None
 
 
 def _model_named(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simulator.core import InputError, Streams, to_ps
-from simulator.experiment.validation.known_names import checkpoint_named, hardware_named
+from simulator.experiment.validation.known_names import checkpoint_named, default_sampling, hardware_named
 from simulator.experiment.validation.measured_csv import Row, read_rows
 from simulator.experiment.validation.predict import Prediction, predict
 from simulator.experiment.validation.scores import bias, error, grouped, mape, spread_of
@@ -23,6 +23,7 @@ ASSUMPTIONS = (
     "The conversations of 'multi_turn' runs do not grow: the measured prompts are as long as system prompt and "
     "question alone.",
     "All outputs are as long as the mean output.",
+    "Tokens are chosen as each model's generation_config.json says: Llama 2 samples by top-p, the others do not.",
     "The stages of a run follow one another on one engine, with a pause in which it drains.",
     "Where requests failed, the first ones that were sent are those that completed.",
 )
@@ -123,6 +124,7 @@ def setup_of(row: Row) -> Setup:
         max_num_seqs=row.count("max_num_seqs"),
         max_num_batched_tokens=row.count("max_num_batched_tokens"),
         max_model_len=row.count("max_model_len"),
+        sampling=default_sampling(model) if (row.text("engine").lower() or "vllm") == "vllm" else None,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.core import InputError
-from simulator.experiment.validation.known_names import checkpoint_named, hardware_named
+from simulator.experiment.validation.known_names import checkpoint_named, default_sampling, hardware_named
 from simulator.experiment.validation.measured_csv import Row, read_rows
 from simulator.experiment.validation.setup import Setup
 from simulator.model.registry import load_model
@@ -25,7 +25,8 @@ class Protocol:
     """How an origin's client runs a point: requests and warm-ups as multiples of the concurrency.
 
     ``shortest`` is the least length as a share of nominal (lengths are uniform up to nominal), ``gap_s`` the client's
-    time from an answer to its next request. ``budgets``, by engine: the server was started with an iteration's most
+    time from an answer to its next request. ``samples``: the client leaves it to vLLM how tokens are chosen, else they
+    are chosen greedily. ``budgets``, by engine: the server was started with an iteration's most
     tokens set to prompt + concurrency + this, rounded up, and its most requests to the concurrency.
     """
 
@@ -33,16 +34,18 @@ class Protocol:
     requests: int = 10
     warmups: int = 0
     gap_s: float = 0.0
+    samples: bool = False
     budgets: Mapping[str, int] = field(default_factory=dict)
 
 
 # InferenceX states its protocol, and its scripts start TensorRT-LLM, which does not chunk prompts, with room for one
 # beside all decodes. NVIDIA's sweeps state none: TTFTs that are equal whatever the output length show fixed lengths in
 # lock-step, which need a client that misses an iteration between two requests; the budget is what AIConfigurator, whose
-# sweeps they are, gives the servers it generates.
+# sweeps they are, gives the servers it generates. InferenceX's client asks for temperature 0; AIPerf, theirs, for
+# nothing.
 PROTOCOLS = {
     "inferencex": Protocol(shortest=0.8, warmups=2, budgets={"trtllm": 64}),
-    "nvidia-aic-internal": Protocol(gap_s=0.002, budgets={"trtllm": 1500, "vllm": 1500}),
+    "nvidia-aic-internal": Protocol(gap_s=0.002, samples=True, budgets={"trtllm": 1500, "vllm": 1500}),
 }
 
 
@@ -107,6 +110,7 @@ class Point:
             quantization=quantization,
             max_num_seqs=requests,
             max_num_batched_tokens=tokens,
+            sampling=default_sampling(model) if self._protocol.samples and self.engine == "vllm" else None,
         )
 
     def _limits(self) -> tuple[int | None, int | None]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simulator.core import PS_PER_MS, InputError
 from simulator.engine.ledger import RUN_COLUMNS
-from simulator.experiment.validation.known_names import checkpoint_named, hardware_named
+from simulator.experiment.validation.known_names import checkpoint_named, default_sampling, hardware_named
 from simulator.experiment.validation.measured_csv import Row, read_rows
 from simulator.experiment.validation.predict import Prediction, predict
 from simulator.experiment.validation.scores import bias, error, grouped, mape
@@ -17,8 +17,11 @@ from simulator.experiment.validation.workers import Listener, on_all
 from simulator.workload.generators.benchmark_client import BenchmarkClient
 
 PROMPT_TOKENS = 150
+VERSION = "0.11"
 ASSUMPTIONS = (
-    "Where the engine's version is not recorded, it schedules synchronously: the host's time adds to the GPU's.",
+    f"Where the engine's version is not recorded, it is vLLM {VERSION} scheduling asynchronously, as the configuration "
+    "files of the benchmark say.",
+    "Tokens are drawn by top-p, as the benchmark's client asks; gpt-oss, whose gaps have no room for a sort, greedily.",
     f"Prompts, whose lengths were not recorded, have {PROMPT_TOKENS} tokens: chat is short beside the outputs.",
     "Lengths are uniform between half and one and a half times the mean, so that requests come and go one by one.",
     "A closed loop of the mean batch; only iterations with at least 95 % of it count.",
@@ -117,12 +120,13 @@ def setup_of(row: Row) -> Setup:
     return Setup(
         hardware_named(row.text("gpu_model")),
         model,
-        version=row.text("engine_version") or None,
-        asynchronous=None if row.text("engine_version") else False,
+        version=row.text("engine_version") or VERSION,
+        asynchronous=None if row.text("engine_version") else True,
         tensor_parallel=row.count("num_gpus") or 1,
         expert_parallel=(row.count("par_expert_parallel") or 1) > 1,
         quantization=quantization,
         max_num_seqs=row.count("max_num_seqs"),
+        sampling=default_sampling(model),
     )
 
 

@@ -39,6 +39,7 @@ class Setup:
     block_size: int | None = None
     gpu_memory_utilization: float | None = None
     prefix_caching: bool | None = None
+    sampling: str | None = None
 
     def experiment(self, workload: str) -> Experiment:
         """Return the experiment that serves a workload of this name; InputError where it cannot be."""
@@ -70,6 +71,7 @@ class Setup:
             "gpu_memory_utilization": self.gpu_memory_utilization,
             "max_model_len": self.max_model_len,
             "prefix_caching": self.prefix_caching,
+            "sampling": self.sampling,
         }
         return _given(settings)
 

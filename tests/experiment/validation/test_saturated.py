@@ -80,4 +80,5 @@ def test_experts_run_whole_where_the_row_says_so(tmp_path):
     row = {"model_id": "Qwen/Qwen3-30B-A3B-Instruct-2507", "num_gpus": "2", "par_expert_parallel": "2"}
     (read,) = read_rows(write(tmp_path / "points.csv", row), REQUIRED)
     setup = setup_of(read)
-    assert (setup.tensor_parallel, setup.expert_parallel, setup.asynchronous) == (2, True, False)
+    assert (setup.tensor_parallel, setup.expert_parallel, setup.asynchronous) == (2, True, True)
+    assert (setup.version, setup.sampling) == ("0.11", "top_p")
