@@ -1,1 +1,6 @@
 """The command ``tokenyard``: options in, tables and exit codes out."""
+
+import os
+
+# NumPy's linear algebra has small matrices here: threads of its own would only spin, 0.1 CPU s in every command.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
