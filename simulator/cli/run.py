@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulator.cli.loading import keep_loaded, loading
+
 if TYPE_CHECKING:
     from simulator.experiment.load import LoadedExperiment
     from simulator.experiment.runner import ExperimentResult
@@ -47,13 +49,14 @@ def run(
     spans.parquet, plots and report.html. Ctrl-C writes what has finished and exits 130. A sweep runs on all cores,
     keeps each point in OUT/NAME/points once it is done, and goes on with the missing ones when called again.
     """
-    from simulator.cli.output import check_writable, note, out_console, print_json
-    from simulator.core.errors import InputError
-    from simulator.experiment.load import load_experiment
+    with loading():
+        from simulator.cli.output import check_writable, note, out_console, print_json
+        from simulator.core.errors import InputError
+        from simulator.experiment.load import load_experiment
 
-    # A policy given as module:Class may live beside where the command is typed.
-    sys.path.append(str(Path.cwd()))
-    loaded = load_experiment(file, [*(sets or []), *([] if seed is None else [f"seed={seed}"])])
+        # A policy given as module:Class may live beside where the command is typed.
+        sys.path.append(str(Path.cwd()))
+        loaded = load_experiment(file, [*(sets or []), *([] if seed is None else [f"seed={seed}"])])
     sweeps = not loaded.base.sweep.empty
     asked = {"--jobs": jobs, "--backend": backend != "local", "--force": force, "--dry-run": dry_run}
     if not sweeps and (options := [option for option, given in asked.items() if given]):
@@ -109,6 +112,7 @@ def _run_all(loaded: "LoadedExperiment", out: Path, exact_steps: bool) -> "Exper
     from simulator.cli.progress import Progress
     from simulator.experiment.runner import run_experiment
 
+    keep_loaded()
     with Progress() as progress:
         return run_experiment(loaded, out, exact_steps=exact_steps, progress=progress)
 

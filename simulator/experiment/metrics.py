@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -39,21 +40,20 @@ class RequestTable:
     @classmethod
     def of(cls, requests: Sequence[Request]) -> "RequestTable":
         """Return the columns of a list of requests."""
-        count = len(requests)
 
-        def column(values: Any) -> Int:
-            return np.fromiter(values, np.int64, count)
+        def column(name: str) -> Int:
+            return np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))
 
-        finished = column(r.finished_at for r in requests)
-        failed = np.fromiter((r.failure is not None for r in requests), bool, count)
+        finished = column("finished_at")
+        failed = np.fromiter((r.failure is not None for r in requests), bool, len(requests))
         return cls(
             requests,
-            column(r.arrival - r.lead for r in requests),
-            column(r.admitted_at for r in requests),
-            column(r.first_token_at for r in requests),
+            column("arrival") - column("lead"),
+            column("admitted_at"),
+            column("first_token_at"),
             finished,
-            column(r.output_tokens for r in requests),
-            column(r.preemptions for r in requests),
+            column("output_tokens"),
+            column("preemptions"),
             (finished >= 0) & ~failed,
             failed,
         )

@@ -59,15 +59,19 @@ def run_experiment(
     workloads = _Workloads(loaded)
     # All runs are put together before the first one starts: the last one's mistake should not cost an hour.
     columns: set[str] = set()
+    only: Assembly | None = None
     for variant in loaded.runs:
         workload = workloads.get(variant)
-        columns |= optional_columns(workload, assemble(variant.config, workload).models)
+        assembly = assemble(variant.config, workload)
+        columns |= optional_columns(workload, assembly.models)
+        only = assembly if len(loaded.runs) == 1 else None  # of several, memory holds the one that runs
     with ResultsFolder(out / loaded.name, columns=columns) as results:
         results.write_text("config.resolved.yaml", loaded.resolved())
         for index, variant in enumerate(loaded.runs):
             workload = workloads.get(variant)
             report = _report(progress, variant.name, index, len(loaded.runs), len(workload))
-            summary, interrupted = _run(variant, workload, results, exact_steps, report)
+            assembled = only or assemble(variant.config, workload)
+            summary, interrupted = _run(variant, workload, assembled, results, exact_steps, report)
             summaries.append(summary)
             results.write_summary(_summary(loaded, summaries))
             if interrupted:
@@ -78,11 +82,12 @@ def run_experiment(
 def _run(
     variant: Variant,
     workload: Workload,
+    assembly: Assembly,
     results: ResultsFolder,
     exact_steps: bool,
     report: Callable[[float, int], None] | None,
 ) -> tuple[dict[str, Any], bool]:
-    config, assembly = variant.config, assemble(variant.config, workload)
+    config = variant.config
     rng = Streams(config.seed).get("router")
     cluster = Cluster(assembly.servers, assembly.router, workload, rng, exact_steps=exact_steps, progress=report)
     wall, cpu, interrupted = time.perf_counter(), time.process_time(), False

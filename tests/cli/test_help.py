@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from simulator import __version__
-from simulator.cli.main import app, main
+from simulator.cli.main import app_of, main
 
 HEAVY = ("numpy", "pandas", "matplotlib", "plotly", "pyarrow", "simpy", "pydantic", "yaml", "rich", "pooch")
 
@@ -20,7 +20,7 @@ def commands(group, path=()):
         yield from commands(command, (*path, name))
 
 
-COMMANDS = list(commands(typer.main.get_command(app)))
+COMMANDS = list(commands(typer.main.get_command(app_of())))
 
 
 def output(capsys, *args):

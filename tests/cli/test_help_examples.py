@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from simulator.cli.main import app, main
+from simulator.cli.main import app_of, main
 from simulator.core.data import data_dir
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def examples(group, path=()):
         yield from examples(command, (*path, name))
 
 
-EXAMPLES = dict(examples(typer.main.get_command(app)))
+EXAMPLES = dict(examples(typer.main.get_command(app_of())))
 
 
 def helper(path):

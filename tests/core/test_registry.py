@@ -1,5 +1,7 @@
 """Policies by name: found, suggested, checked, imported from a user's module; mistakes are InputErrors."""
 
+import subprocess
+import sys
 from typing import Literal
 
 import pytest
@@ -47,6 +49,41 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, hint):
     with pytest.raises(InputError, match=f"unknown router '{name}'") as error:
         ROUTERS.get(name)
     assert error.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("module", ["queues", "registry", "make_room", "no_such"])
+def test_a_module_beside_the_policies_is_none(module):
+    with pytest.raises(InputError, match=f"unknown scheduler '{module}'"):
+        SCHEDULERS.get(module)
+
+
+def run(script):
+    """Return what a new interpreter prints, where nothing is loaded yet."""
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_a_name_loads_its_own_module_and_a_list_all_of_them():
+    loaded = "print(*(f'simulator.scheduling.{name}' in sys.modules for name in ('sarathi', 'trtllm')))\n"
+    start = "import sys\nfrom simulator.scheduling.registry import SCHEDULERS\n"
+    assert run(f"{start}SCHEDULERS.get('sarathi')\n{loaded}SCHEDULERS.names()\n{loaded}") == [
+        *("True", "False"),
+        *("True", "True"),
+    ]
+
+
+def test_every_name_is_found_without_the_list():
+    script = "from simulator.scheduling.registry import SCHEDULERS\nprint(SCHEDULERS.get({!r}).__name__)"
+    for name in ("vllm", "skip_join_mlfq"):
+        assert run(script.format(name)) == [SCHEDULERS.get(name).__name__]
+    for registry in (SCHEDULERS, ROUTERS):
+        assert all(registry.get(name) for name in registry.names())
+
+
+def test_a_shipped_name_cannot_be_taken():
+    script = "from simulator.cluster.registry import ROUTERS\nROUTERS.register('random')(int)\nROUTERS.get('random')"
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run(script)
+    assert "router 'random' is registered twice" in error.value.stderr
 
 
 def test_parameters_are_the_keywords_of_the_constructor():

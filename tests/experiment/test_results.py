@@ -165,3 +165,10 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(PermissionError):
         ResultsFolder(tmp_path / "locked/out")
+
+
+def test_only_texts_have_dictionaries(tmp_path):
+    group = pq.read_metadata(written(tmp_path) / "requests.parquet").row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    encoded = {column.path_in_schema for column in columns if "RLE_DICTIONARY" in column.encodings}
+    assert encoded == {"run", "client", "status", "reason"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from simulator.core import InputError
+from simulator.experiment import runner
 from simulator.experiment.load import load_experiment
 from simulator.experiment.runner import run_experiment
 
@@ -90,6 +91,18 @@ def test_all_runs_are_put_together_before_the_first_one_starts(file, tmp_path):
         run_experiment(load_experiment(file), tmp_path / "out", progress=events.append)
     assert events == []
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("variants", "times"), [(1, 1), (2, 4)])
+def test_a_run_alone_is_put_together_once(file, tmp_path, monkeypatch, variants, times):
+    if variants == 1:
+        file.write_text(EXPERIMENT.partition("compare:")[0])
+    seen = []
+    real = runner.assemble
+    monkeypatch.setattr(runner, "assemble", lambda *words: seen.append(words) or real(*words))
+    result = run_experiment(load_experiment(file, ["workload.requests=20"]), tmp_path)
+    assert len(result.summary["runs"]) == variants
+    assert len(seen) == times
 
 
 def test_a_kind_that_does_not_fit_is_named(file, tmp_path):
