@@ -49,11 +49,12 @@ def schedules(
 ) -> None:
     """Replay recorded decisions of the real vLLM scheduler and compare every step.
 
-    Exits 1 when more cases differ than the tolerance allows.
+    Exits 1 when more cases differ, or cannot be replayed, than the tolerance allows.
 
     Example: tokenyard validate schedules recorded_schedules --tolerance 0%
     """
     from simulator.cli.output import print_json, print_rows
+    from simulator.cli.validation_tables import print_not_covered
     from simulator.experiment.validation.schedules import validate_folder
 
     allowed = parse_tolerance(tolerance)
@@ -65,8 +66,9 @@ def schedules(
     else:
         if differing:
             print_rows(differing, ["case", "steps", "first_difference", "detail"])
+        print_not_covered(verdict)
         typer.echo(f"{overall['identical']} of {overall['points']} cases identical over {overall['steps']} steps")
-    if len(differing) > allowed * overall["points"]:
+    if len(differing) + overall["not_covered"] > allowed * (overall["points"] + overall["not_covered"]):
         raise typer.Exit(1)
 
 

@@ -27,6 +27,7 @@ def print_points(verdict: Mapping[str, Any], group_by: Sequence[str]) -> None:
         typer.echo("")
         print_rows([_scores(row) for row in rows], [name, *_SCORES])
     print_not_covered(verdict)
+    _print_assumptions(verdict)
     noise = verdict["overall"]["replicate_spread"]
     if noise is not None:
         typer.echo(f"\nNoise floor: repeated measurements of a point differ by {percent(noise)} (median).")

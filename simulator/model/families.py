@@ -149,6 +149,13 @@ def _deepseek(config: Config, layer: int) -> Layer:
     return Layer(attention, _experts(config, ffn, shared=ffn * config.optional("n_shared_experts")))
 
 
+def _glm_moe(config: Config, layer: int) -> Layer:
+    if layer < config.optional("first_k_dense_replace"):
+        return _gated(config, layer)
+    ffn = config.count("moe_intermediate_size")
+    return Layer(_attention(config), _experts(config, ffn, shared=ffn * config.optional("n_shared_experts")))
+
+
 def _plain(config: Config, layer: int) -> Layer:
     width = config.get("word_embed_proj_dim", config.get("hidden_size"))
     if width != config.get("hidden_size"):
@@ -190,6 +197,8 @@ _TWO_THOUSAND = {"max_position_embeddings": 2048}
 FAMILIES: dict[str, Family] = {
     "llama": Family(_gated),
     "mistral": Family(_mistral),
+    "phi3": Family(_mistral),
+    "granite": Family(_gated),
     "qwen2": Family(_qwen),
     "qwen3": Family(_qwen, qk_norm=True),
     "gemma": Family(_gated, tied=True),
@@ -199,6 +208,7 @@ FAMILIES: dict[str, Family] = {
     "minimax_m2": Family(_mixtral, qk_norm="use_qk_norm", norm_across_heads=True),
     "qwen2_moe": Family(_qwen_moe),
     "qwen3_moe": Family(_qwen_moe, qk_norm=True),
+    "glm4_moe": Family(_glm_moe, qk_norm="use_qk_norm"),
     "gpt_oss": Family(_gpt_oss),
     "llama4_text": _LLAMA4,
     "deepseek_v2": _DEEPSEEK,

@@ -1,6 +1,7 @@
 """Models by name, or from a Hugging Face ``config.json``."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ def _known() -> dict[str, KnownModel]:
 
 
 @cache
-def _names() -> dict[str, str]:
+def model_names() -> Mapping[str, str]:
     """Return the known name by each name and repository that stands for it."""
     names = {name: name for name in _known()}
     for name, known in _known().items():
@@ -52,7 +53,7 @@ def known_models() -> list[str]:
 
 def known_name(name: str) -> str | None:
     """Return the known name for a name or a Hugging Face repository (``owner/model``), or None."""
-    return _names().get(name)
+    return model_names().get(name)
 
 
 def known_source(name: str) -> str:
@@ -71,7 +72,7 @@ def load_model(name: str) -> Transformer:
     if path.is_dir():
         path /= "config.json"
     if path.suffix != ".json":
-        raise unknown("model", name, _names() if "/" in name else _known())
+        raise unknown("model", name, model_names() if "/" in name else _known())
     config = _read(path)
     quantization = path.with_name("hf_quant_config.json")
     if quantization.is_file() and not config.get("quantization_config"):

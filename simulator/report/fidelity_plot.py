@@ -43,6 +43,7 @@ def _draw(axes: Any, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         label = name if index < _MOST_GROUPS else ("others" if index == _MOST_GROUPS else None)
         for counted in (True, False):
             chosen = [row for row in groups[name] if (counts is None or bool(row[counts])) is counted]
+            chosen = [row for row in chosen if row[ours] is not None and row[theirs] is not None]
             axes.scatter(
                 [row[theirs] for row in chosen],
                 [row[ours] for row in chosen],
@@ -53,7 +54,7 @@ def _draw(axes: Any, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
                 linewidths=0.6,
                 alpha=0.85 if counted else 0.5,
             )
-    values = [row[key] for row in rows for key in (ours, theirs)]
+    values = [row[key] for row in rows for key in (ours, theirs) if row[key] is not None]
     low, high = min(values) / 1.3, max(values) * 1.3
     line = [low, high]
     axes.fill_between(line, [0.9 * low, 0.9 * high], [1.1 * low, 1.1 * high], color=GRID, alpha=0.7, zorder=0)

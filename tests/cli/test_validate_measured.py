@@ -50,6 +50,13 @@ def test_points_end_with_the_verdict(capsys, points):
     assert "h100_sxm vllm 0.12.0" in printed.out
 
 
+def test_an_engine_that_stands_in_is_named(capsys, points):
+    points.write_text(points.read_text().replace("vllm,0.12.0", "sglang,0.5.5"))
+    _, printed = call(capsys, "points", points)
+    assert "h100_sxm sglang 0.5.5" in printed.out
+    assert "- sglang has no profile: simulated as vllm" in printed.out
+
+
 def test_points_beyond_the_tolerance_fail(capsys, points):
     assert call(capsys, "points", points, "--ttft-tolerance", "7%")[0] == 1
     assert call(capsys, "points", points, "--ttft-tolerance", "9%", "--tolerance", "0.1%")[0] == 0

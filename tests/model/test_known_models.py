@@ -13,12 +13,19 @@ from simulator.model.registry import known_name, known_source
 # biases too (of block FP8 also scales), which the shape leaves out: about 0.1 % at most.
 INDEXED = {
     "bloom-176b": 176_247_271_424,
+    "codellama-7b": 6_738_546_688,
+    "codellama-13b": 13_016_028_160,
     "codellama-34b": 33_743_970_304,
+    "deepseek-v2": 235_741_434_880,
     "deepseek-v2-lite": 15_706_484_224,
     "deepseek-v3": 671e9,  # README: "671B of the main model weights", without the layer that predicts a second token
     # Falcon's checkpoints hold the tied head twice; tensor by tensor from transformers' modeling_falcon.py.
     "falcon-7b": 6_921_720_704,
     "falcon-40b": 41_303_293_952,
+    "gemma-2-9b": 9_241_705_984,
+    "gemma-2-27b": 27_227_128_320,
+    "gemma-3-1b": 999_885_952,
+    "granite-3.1-8b": 8_170_848_256,
     "gpt-oss-20b": 20.91e9,  # model card, table 1
     "gpt-oss-120b": 116.83e9,  # model card, table 1
     "kimi-k2": 1_026_470_731_056,
@@ -33,16 +40,27 @@ INDEXED = {
     "minimax-m2.5": 228_703_644_928,
     "mistral-7b-v0.1": 7_241_732_096,
     "mistral-7b-v0.3": 7_248_023_552,
+    "mistral-large-2407": 122_610_069_504,
+    "mistral-nemo-12b": 12_247_782_400,
+    "mistral-small-24b": 23_572_403_200,
     "mixtral-8x7b": 46_702_792_704,
     "mixtral-8x22b": 140_620_634_112,
     # OPT has no index: tensor by tensor from transformers' modeling_opt.py, 12 L h^2 + 13 L h + (V + 2050) h + 2 h.
     "opt-13b": 12_853_473_280,
     "opt-30b": 29_974_540_288,
     "opt-66b": 65_719_664_640,
+    "phi-4": 14_659_507_200,
+    "qwen2.5-0.5b": 494_032_768,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-3b": 3_085_938_688,
     "qwen2.5-7b": 7_615_616_512,
     "qwen2.5-14b": 14_770_033_664,
     "qwen2.5-32b": 32_763_876_352,
     "qwen2.5-72b": 72_706_203_648,
+    # Checkpoints of the smallest hold the tied head twice: their embeddings once, as the model has them.
+    "qwen3-0.6b": 596_049_920,
+    "qwen3-1.7b": 1_720_574_976,
+    "qwen3-4b": 4_022_468_096,
     "qwen3-8b": 8_190_735_360,
     "qwen3-14b": 14_768_307_200,
     "qwen3-32b": 32_762_123_264,
@@ -54,8 +72,11 @@ INDEXED = {
 # Published in words or with what text serving doesn't run: within 1 %.
 ROUNDED = {
     "falcon-180b": 180e9,  # Almazrouei et al., The Falcon Series of Open Language Models, 2023
+    "gemma-3-4b": 3_884e6,  # as gemma-3-12b
     "gemma-3-12b": 11_771e6,  # Gemma 3 technical report, table 1: embedding and non-embedding, without vision
     "gemma-3-27b": 27_016e6,
+    "glm-4.5": 355e9,  # model card: 355 billion total parameters
+    "glm-4.5-air": 106e9,  # model card: 106 billion
     "gpt3-175b": 175e9,  # Brown et al. 2020, table 2.1
     "opt-175b": 175e9,  # Zhang et al. 2022, table 1
     "llama-4-scout": 108_641_793_536,  # the index counts 0.87e9 of the vision encoder, too
@@ -143,6 +164,11 @@ def test_weight_bytes_are_the_checkpoints(name, gigabytes):
     assert load_model(name).weight_bytes() / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
+def test_only_the_experts_of_kimi_k2_thinking_have_4_bits():
+    precision = load_model("kimi-k2-thinking").precision
+    assert (precision.experts, precision.shared, precision.linear, precision.attention) == ("w4a16", *3 * ("bfloat16",))
+
+
 @pytest.mark.parametrize(
     ("name", "windowed", "full", "window"),
     [
@@ -151,6 +177,9 @@ def test_weight_bytes_are_the_checkpoints(name, gigabytes):
         ("gpt-oss-120b", 18, 18, 128),
         ("llama-4-scout", 36, 12, 8192),
         ("mistral-7b-v0.1", 32, 0, 4096),
+        ("gemma-2-9b", 21, 21, 4096),
+        ("gemma-3-4b", 29, 5, 1024),
+        ("phi-4", 0, 40, 0),
         ("llama-3.1-8b", 0, 32, 0),
     ],
 )
@@ -163,7 +192,12 @@ def test_how_many_layers_have_a_window(name, windowed, full, window):
 
 @pytest.mark.parametrize(
     ("name", "dense", "sparse", "shared"),
-    [("deepseek-v3", 3, 58, 2048), ("llama-4-maverick", 24, 24, 8192), ("qwen3-30b-a3b", 0, 48, 0)],
+    [
+        ("deepseek-v3", 3, 58, 2048),
+        ("glm-4.5", 3, 89, 1536),
+        ("llama-4-maverick", 24, 24, 8192),
+        ("qwen3-30b-a3b", 0, 48, 0),
+    ],
 )
 def test_which_layers_have_experts(name, dense, sparse, shared):
     kinds = load_model(name).kinds
@@ -220,6 +254,9 @@ def test_explicit_head_width_wins_over_hidden_by_heads():
         ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", "llama-4-maverick-fp8"),
         ("MiniMaxAI/MiniMax-M2.5", "minimax-m2.5"),
         ("deepseek-ai/DeepSeek-R1", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "llama-3.1-70b"),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3-8b"),
+        ("moonshotai/Kimi-K2.5", "kimi-k2-thinking"),
     ],
 )
 def test_a_repository_names_its_shape(repository, name):

@@ -8,6 +8,8 @@ from simulator.core import InputError
 from simulator.workload.readers.csv_table import CsvTable
 from simulator.workload.readers.source import open_text
 
+_EMPTY = ("nan", "none", "null", "n/a", "na", "-")
+
 
 class Row:
     """One row's cells by column name; every error names the row's ``file:line``."""
@@ -19,7 +21,7 @@ class Row:
     def text(self, column: str) -> str:
         """Return a cell, an empty text where it is empty or there is no such column."""
         cell = self._cells.get(column, "")
-        return "" if cell.lower() in ("nan", "none", "null") else cell
+        return "" if cell.lower() in _EMPTY else cell
 
     def number(self, column: str) -> float | None:
         """Return a finite number, None where the cell is empty; InputError for anything else."""
@@ -43,6 +45,14 @@ class Row:
             raise InputError(f"{column} is {value:g}, not a whole number of 0 or more", where=self.where)
         return int(value)
 
+    def size(self, column: str) -> int:
+        """Return a whole number above 0; InputError where there is none."""
+        value = self.count(column)
+        if not value:
+            shown = "missing" if value is None else "0"
+            raise InputError(f"{column} is {shown}, expected a whole number above 0", where=self.where)
+        return value
+
     def latency(self, column: str) -> float:
         """Return a number above 0; InputError where there is none."""
         value = self.number(column)
@@ -53,13 +63,20 @@ class Row:
 
 
 def read_rows(path: Path, required: Sequence[str], kind: Literal["points", "stages"] = "points") -> list[Row]:
-    """Return the rows of a CSV file that has at least these columns; InputError says what is missing."""
+    """Return the rows of a CSV file that has at least these columns, in any case; InputError names a missing one.
+
+    Lines without a value are left out.
+    """
     table = CsvTable(path, open_text(path))
-    if missing := [column for column in required if column not in table.names]:
+    lower = [name.lower() for name in table.names]
+    if twice := [name for name in lower if lower.count(name) > 1]:
+        raise InputError(f"the header names column '{twice[0]}' twice", where=f"{path}:1")
+    if missing := [column for column in required if column not in lower]:
         raise InputError(
             f"no column '{missing[0]}' among {', '.join(table.names)}",
             where=f"{path}:1",
             hint=f"a file of measured {kind} needs {', '.join(required)}",
         )
-    columns = {name: table.text(name) for name in table.names}
-    return [Row({name: cells[row] for name, cells in columns.items()}, table.where(row)) for row in range(len(table))]
+    columns = {name.lower(): table.text(name) for name in table.names}
+    rows = [{name: cells[row] for name, cells in columns.items()} for row in range(len(table))]
+    return [Row(cells, table.where(row)) for row, cells in enumerate(rows) if any(cells.values())]

@@ -1,11 +1,13 @@
 """A measured serving point: who served it, under which protocol, and what came out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from simulator.core import InputError
+from simulator.experiment.validation.known_engines import ServedBy, engine_named
 from simulator.experiment.validation.known_names import checkpoint_named, default_sampling, hardware_named
 from simulator.experiment.validation.measured_csv import Row, read_rows
 from simulator.experiment.validation.setup import Setup
@@ -49,9 +51,12 @@ PROTOCOLS = {
 }
 
 
+_ORIGINS = {"inferencemax": "inferencex"}  # what it was called before
+
+
 @dataclass(frozen=True)
 class Point:
-    """One row of measured points; times in ms, as means over requests."""
+    """One row of measured points; times in ms, as means over requests, NaN where they were not measured."""
 
     where: str
     system: str
@@ -83,39 +88,57 @@ class Point:
 
     @property
     def counts_for_tpot(self) -> bool:
-        """Whether the row's TPOT is to be trusted."""
-        return not self.flag.startswith("doubtful")
+        """Whether the row's TPOT was measured and is to be trusted."""
+        return not self._doubtful and not math.isnan(self.tpot)
 
     @property
     def counts_for_ttft(self) -> bool:
-        """Whether the row's TTFT is to be trusted, and is not that of a queue that grew to the run's end."""
-        return self.counts_for_tpot and "ttft doubtful" not in self.flag and "queue-saturated" not in self.flag
+        """Whether the row's TTFT was measured, is to be trusted, and is not that of a queue that grew to the end."""
+        flagged = self._doubtful or "ttft doubtful" in self.flag or "queue-saturated" in self.flag
+        return not flagged and not math.isnan(self.ttft)
+
+    @property
+    def _doubtful(self) -> bool:
+        return self.flag.startswith("doubtful")
+
+    @property
+    def served_by(self) -> ServedBy:
+        """Which engine profile simulates the point."""
+        return engine_named(self.engine, self.version)
 
     def setup(self) -> Setup:
         """Return what served the point; InputError where it is not known or not modelled."""
+        model, quantization = checkpoint_named(self.model, self.precision)
+        # Files state it of models without experts, too, where engines pass over it.
+        experts = self.expert_parallel if _has_experts(model) else 1
         if self.attention_dp > 1:
             raise InputError(f"data-parallel attention over {self.attention_dp} is not modelled")
-        if 1 < self.expert_parallel < self.tensor_parallel:
-            raise InputError(f"experts on {self.expert_parallel} of {self.tensor_parallel} GPUs are not modelled")
-        model, quantization = checkpoint_named(self.model, self.precision)
+        if 1 < experts < self.tensor_parallel:
+            raise InputError(f"experts on {experts} of {self.tensor_parallel} GPUs are not modelled")
+        if experts > self.tensor_parallel:
+            raise InputError(
+                f"experts on {experts} GPUs with attention on {self.tensor_parallel} each need data-parallel "
+                "attention, which is not modelled"
+            )
         requests, tokens = self._limits()
+        engine, version, _ = self.served_by
         return Setup(
             hardware_named(self.system),
             model,
-            engine=self.engine or "vllm",
-            version=self.version or None,
+            engine=engine,
+            version=version,
             tensor_parallel=self.tensor_parallel,
             pipeline_parallel=self.pipeline_parallel,
-            expert_parallel=self.expert_parallel > 1 or self._keeps_experts_whole(model, quantization),
+            expert_parallel=experts > 1 or self._keeps_experts_whole(model, quantization),
             quantization=quantization,
             max_num_seqs=requests,
             max_num_batched_tokens=tokens,
-            sampling=default_sampling(model) if self._protocol.samples and self.engine == "vllm" else None,
+            sampling=default_sampling(model) if self._protocol.samples and engine == "vllm" else None,
         )
 
     def _limits(self) -> tuple[int | None, int | None]:
         """Return the most requests and tokens of an iteration that the origin's scripts set; None: the defaults."""
-        room = self._protocol.budgets.get(self.engine)
+        room = self._protocol.budgets.get(self.served_by.engine)
         if room is None or not self.concurrency:
             return None, None
         return self.concurrency, -(-(self.isl + self.concurrency + room) // _TOKENS) * _TOKENS
@@ -130,7 +153,7 @@ class Point:
         try:
             shape.check_split(self.tensor_parallel, 1, self.pipeline_parallel)
         except InputError:
-            return any(isinstance(kind.mlp, Experts) for kind in shape.kinds)
+            return _has_experts(model)
         return False
 
     def client(self) -> BenchmarkClient:
@@ -164,15 +187,45 @@ class Point:
         }
 
 
+def _has_experts(model: str) -> bool:
+    return any(isinstance(kind.mlp, Experts) for kind in load_model(model).kinds)
+
+
+class Unreadable(NamedTuple):
+    """A row that is no point, and why."""
+
+    row: Row
+    problem: InputError
+
+
 def read_points(path: Path) -> list[Point]:
     """Return the points of a CSV file; InputError names the line of a cell that cannot be."""
-    return [_point(row) for row in read_rows(path, _REQUIRED)]
+    points, unreadable = points_and_rest(path)
+    if unreadable:
+        raise unreadable[0].problem
+    return points
+
+
+def points_and_rest(path: Path) -> tuple[list[Point], list[Unreadable]]:
+    """Return the points of a CSV file and the rows that are none; InputError where no row is one."""
+    points, unreadable = [], []
+    for row in read_rows(path, _REQUIRED):
+        try:
+            points.append(_point(row))
+        except InputError as problem:
+            unreadable.append(Unreadable(row, problem))
+    if not points:
+        raise unreadable[0].problem if unreadable else InputError("no rows", where=str(path))
+    return points, unreadable
 
 
 def _point(row: Row) -> Point:
-    tensor_parallel, experts = row.count("tp") or 1, row.count("moe_ep") or 1
+    tensor_parallel, experts = row.size("tp"), row.count("moe_ep") or 1
     if experts == tensor_parallel and tensor_parallel in _SQUARED_GPUS:
         tensor_parallel = experts = _SQUARED_GPUS[tensor_parallel]
+    ttft, tpot = (_time(row, name) for name in ("mean_ttft_ms", "mean_tpot_ms"))
+    if math.isnan(ttft) and math.isnan(tpot):
+        raise InputError("neither mean_ttft_ms nor mean_tpot_ms is there", where=row.where)
     return Point(
         row.where,
         row.text("system"),
@@ -182,15 +235,30 @@ def _point(row: Row) -> Point:
         row.text("gemm_dtype").lower(),
         tensor_parallel,
         row.count("pp") or 1,
-        row.count("attention_dp") or 1,
+        _attention_dp(row, max(tensor_parallel, experts)),
         experts,
-        row.count("isl_tokens") or 1,
-        row.count("osl_tokens") or 1,
+        row.size("isl_tokens"),
+        row.size("osl_tokens"),
         row.count("concurrency"),
-        row.latency("mean_ttft_ms"),
-        row.latency("mean_tpot_ms"),
-        row.text("origin"),
+        ttft,
+        tpot,
+        _ORIGINS.get(origin := row.text("origin").lower(), origin),
         row.text("flag"),
         row.count("replicates") or 1,
         row.number("replicate_spread") or 0.0,
     )
+
+
+def _time(row: Row, column: str) -> float:
+    """Return a time in ms, NaN where the cell is empty or, for TPOT, the output has one token."""
+    if row.text(column) == "" or (column == "mean_tpot_ms" and row.count("osl_tokens") == 1):
+        return math.nan
+    return row.latency(column)
+
+
+def _attention_dp(row: Row, gpus: int) -> int:
+    """Return over how many groups of GPUs attention is data-parallel; some files say only that it is."""
+    said = row.text("attention_dp").lower()
+    if said in ("true", "yes", "on"):
+        return gpus
+    return 1 if said in ("false", "no", "off") else row.count("attention_dp") or 1

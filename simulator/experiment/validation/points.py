@@ -1,5 +1,6 @@
 """Measured serving points (concurrency and lengths in, mean TTFT and TPOT out) beside simulated ones."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simulator.core import InputError, unknown
-from simulator.experiment.validation.point import Point, read_points
+from simulator.experiment.validation.point import Point, Unreadable, points_and_rest
 from simulator.experiment.validation.predict import predict
 from simulator.experiment.validation.scores import bias, error, grouped, mape
 from simulator.experiment.validation.workers import Listener, on_all
@@ -18,7 +19,7 @@ REGIONS = ("concurrency", "isl", "osl", "parallelism")
 
 
 class Outcome(NamedTuple):
-    """A point's simulated mean TTFT and TPOT in ms, or why it could not be simulated."""
+    """A point's simulated mean TTFT and TPOT in ms (NaN: outputs of one token), or why it could not be simulated."""
 
     ttft: float = 0.0
     tpot: float = 0.0
@@ -38,22 +39,26 @@ def validate_points(
     ``overall``, each entry of ``groups`` and of ``regions`` have ``points``, ``{tpot,ttft}_points`` (rows that are to
     be trusted for it), ``{tpot,ttft}_mape`` and ``_bias`` (mean signed error), and the bias of the TTFTs that are
     flagged, which count for nothing else. ``points`` has every simulated row, ``not_covered`` the others with the
-    reason.
+    reason, those with a cell that cannot be among them; ``assumptions`` says where one engine stands in for another.
+    InputError where no row can be read.
     """
-    points = read_points(path)
+    points, unreadable = points_and_rest(path)
     for name in group_by:
         if name not in points[0].label():
             raise unknown("group", name, points[0].label(), where="--group-by")
     outcomes = on_all(partial(simulate_point, seed=seed), points, workers=workers, progress=progress)
     pairs = list(zip(points, outcomes, strict=True))
     covered = [(point, outcome) for point, outcome in pairs if outcome.reason is None]
+    missed = [_missed(point, outcome) for point, outcome in pairs if outcome.reason is not None]
+    missed += [_unreadable(each) for each in unreadable]
     groups = grouped(covered, lambda pair: tuple(pair[0].label()[name] for name in group_by))
     return {
-        "overall": _scores(covered) | {"not_covered": len(pairs) - len(covered), "replicate_spread": _noise(points)},
+        "overall": _scores(covered) | {"not_covered": len(missed), "replicate_spread": _noise(points)},
         "groups": [dict(zip(group_by, key, strict=True)) | _scores(members) for key, members in sorted(groups.items())],
         "regions": {name: _region(covered, name) for name in REGIONS},
         "points": [_row(point, outcome) for point, outcome in covered],
-        "not_covered": [_missed(point, outcome) for point, outcome in pairs if outcome.reason is not None],
+        "not_covered": missed,
+        "assumptions": list(dict.fromkeys(said for point, _ in covered if (said := point.served_by.stand_in))),
     }
 
 
@@ -65,15 +70,14 @@ def simulate_point(point: Point, seed: int = 0) -> Outcome:
     except InputError as problem:
         return Outcome(reason=problem.message)
     tpot = prediction.tpot[~np.isnan(prediction.tpot)]
-    if not len(tpot):
-        return Outcome(reason="outputs of one token have no TPOT")
-    return Outcome(float(prediction.ttft.mean()), float(tpot.mean()))
+    return Outcome(float(prediction.ttft.mean()), float(tpot.mean()) if len(tpot) else math.nan)
 
 
 def _scores(pairs: Sequence[tuple[Point, Outcome]]) -> dict[str, Any]:
     tpot = [error(outcome.tpot, point.tpot) for point, outcome in pairs if point.counts_for_tpot]
     ttft = [error(outcome.ttft, point.ttft) for point, outcome in pairs if point.counts_for_ttft]
-    flagged = [error(outcome.ttft, point.ttft) for point, outcome in pairs if not point.counts_for_ttft]
+    others = [(point, outcome) for point, outcome in pairs if not point.counts_for_ttft and not math.isnan(point.ttft)]
+    flagged = [error(outcome.ttft, point.ttft) for point, outcome in others]
     return {
         "points": len(pairs),
         "tpot_points": len(tpot),
@@ -102,12 +106,12 @@ def _row(point: Point, outcome: Outcome) -> dict[str, Any]:
     return point.label() | {
         "where": point.where,
         "flag": point.flag,
-        "measured_ttft_ms": point.ttft,
-        "measured_tpot_ms": point.tpot,
+        "measured_ttft_ms": _or_none(point.ttft),
+        "measured_tpot_ms": _or_none(point.tpot),
         "ttft_ms": outcome.ttft,
-        "tpot_ms": outcome.tpot,
-        "ttft_error": error(outcome.ttft, point.ttft),
-        "tpot_error": error(outcome.tpot, point.tpot),
+        "tpot_ms": _or_none(outcome.tpot),
+        "ttft_error": _or_none(error(outcome.ttft, point.ttft)),
+        "tpot_error": _or_none(error(outcome.tpot, point.tpot)),
         "counts_for_ttft": point.counts_for_ttft,
         "counts_for_tpot": point.counts_for_tpot,
     }
@@ -115,3 +119,12 @@ def _row(point: Point, outcome: Outcome) -> dict[str, Any]:
 
 def _missed(point: Point, outcome: Outcome) -> dict[str, Any]:
     return {"where": point.where, "reason": outcome.reason} | point.label()
+
+
+def _unreadable(each: Unreadable) -> dict[str, Any]:
+    label = {"system": each.row.text("system"), "engine": each.row.text("engine"), "model": each.row.text("model")}
+    return {"where": each.row.where, "reason": each.problem.message} | label
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

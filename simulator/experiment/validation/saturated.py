@@ -8,6 +8,7 @@ import numpy as np
 
 from simulator.core import PS_PER_MS, InputError
 from simulator.engine.ledger import RUN_COLUMNS
+from simulator.experiment.validation.known_engines import engine_named
 from simulator.experiment.validation.known_names import checkpoint_named, default_sampling, hardware_named
 from simulator.experiment.validation.measured_csv import Row, read_rows
 from simulator.experiment.validation.predict import Prediction, predict
@@ -69,17 +70,16 @@ def _scores(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _compare(row: Row, seed: int) -> dict[str, Any]:
-    label = _label(row)
-    if not counts(row):
-        return label | {"reason": f"not between {LEAST_SEQUENCES} and {MOST_SEQUENCES} sequences"}
-    batch = round(row.latency("avg_batch_size"))
-    client = client_of(row, batch)
+    names = {"where": row.where, "model": row.text("model_id"), "task": row.text("task")}
     try:
-        prediction = predict(setup_of(row), client.workload(seed), seed=seed)
+        label = _label(row)
+        if not counts(row):
+            return label | {"reason": f"not between {LEAST_SEQUENCES} and {MOST_SEQUENCES} sequences"}
+        measured, batch = row.latency("median_itl_ms"), round(row.latency("avg_batch_size"))
+        prediction = predict(setup_of(row), client_of(row, batch).workload(seed), seed=seed)
         predicted = steady_itl(prediction, batch)
     except InputError as problem:
-        return label | {"reason": problem.message}
-    measured = row.latency("median_itl_ms")
+        return names | {"reason": problem.message}
     return label | {
         "measured_itl_ms": measured,
         "itl_ms": predicted,
@@ -120,7 +120,7 @@ def setup_of(row: Row) -> Setup:
     return Setup(
         hardware_named(row.text("gpu_model")),
         model,
-        version=row.text("engine_version") or VERSION,
+        version=engine_named("vllm", row.text("engine_version") or VERSION).version,
         asynchronous=None if row.text("engine_version") else True,
         tensor_parallel=row.count("num_gpus") or 1,
         expert_parallel=(row.count("par_expert_parallel") or 1) > 1,

@@ -46,10 +46,12 @@ def compare(latencies: Mapping[str, tuple[Float, Float]]) -> dict[str, Any]:
     """Return ``errors``, ``measured_ms`` and ``predicted_ms`` by metric and statistic.
 
     ``latencies`` has predicted and measured values of each metric, one a request; a metric that either side lacks is
-    left out.
+    left out, and so is one that was 0 (the TPOT of answers that came in one piece).
     """
     spreads = {name: (spread_of(ours), spread_of(theirs)) for name, (ours, theirs) in latencies.items()}
-    both = {name: (ours, theirs) for name, (ours, theirs) in spreads.items() if ours and theirs}
+    both = {
+        name: (ours, theirs) for name, (ours, theirs) in spreads.items() if ours and theirs and all(theirs.values())
+    }
     return {
         "errors": {name: {at: error(ours[at], theirs[at]) for at in ours} for name, (ours, theirs) in both.items()},
         "measured_ms": {name: theirs for name, (_, theirs) in both.items()},

@@ -1,6 +1,7 @@
 """Measured serving points: what the simulator itself measured is found again without error, the rest is reported."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from simulator.core import InputError
 from simulator.experiment.validation.point import read_points
 from simulator.experiment.validation.points import simulate_point, validate_points
+from simulator.experiment.validation.setup import Setup
 
 MEASURED = Path(__file__).parents[3] / "../shared/measured/serving_points.csv"
 ROW = {
@@ -18,6 +20,7 @@ ROW = {
     "gemm_dtype": "",
     "tp": "1.0",
     "moe_ep": "1.0",
+    "attention_dp": "",
     "isl_tokens": "256",
     "osl_tokens": "24",
     "concurrency": "4.0",
@@ -28,6 +31,9 @@ ROW = {
     "replicate_spread": "0.0",
     "flag": "",
 }
+
+
+EXPERTS = {"model": "Qwen/Qwen3-30B-A3B"}
 
 
 def write(path, *rows):
@@ -110,8 +116,21 @@ def test_a_flag_takes_a_row_out_of_what_it_spoils(tmp_path, flag, tpot, ttft):
         ({"concurrency": ""}, "the concurrency is not recorded"),
         ({"model": "meta-llama/Llama-3.1-70B"}, "llama-3.1-70b does not fit h100_sxm"),
         ({"engine": "ollama"}, "unknown engine 'ollama'"),
-        ({"tp": "8", "moe_ep": "2"}, "experts on 2 of 8 GPUs are not modelled"),
+        ({**EXPERTS, "tp": "8", "moe_ep": "2"}, "experts on 2 of 8 GPUs are not modelled"),
         ({"isl_tokens": "200000"}, "40 of 40 requests cannot be served"),
+        (
+            {**EXPERTS, "tp": "4", "moe_ep": "8"},
+            "experts on 8 GPUs with attention on 4 each",
+        ),
+        ({"tp": "8", "attention_dp": "True"}, "data-parallel attention over 8 is not modelled"),
+        ({"gemm_dtype": "int8_wo"}, "unknown quantization 'int8_wo'"),
+        ({"mean_tpot_ms": "fast"}, "mean_tpot_ms is 'fast', not a number"),
+        ({"mean_ttft_ms": "0"}, "mean_ttft_ms is 0"),
+        ({"mean_ttft_ms": "", "mean_tpot_ms": "nan"}, "neither mean_ttft_ms nor mean_tpot_ms is there"),
+        ({"isl_tokens": "12.5"}, "isl_tokens is 12.5, not a whole number"),
+        ({"osl_tokens": ""}, "osl_tokens is missing"),
+        ({"tp": "-1"}, "tp is -1"),
+        ({"tp": ""}, "tp is missing"),
     ],
 )
 def test_what_cannot_be_simulated_is_listed_with_the_reason(tmp_path, row, reason):
@@ -132,6 +151,11 @@ def test_experts_that_cannot_be_split_are_kept_whole(tmp_path):
     row = {"system": "h200_sxm", "model": "MiniMaxAI/MiniMax-M2.5", "gemm_dtype": "fp8"}
     four, eight = read_points(write(tmp_path / "points.csv", {**row, "tp": "4"}, {**row, "tp": "8"}))
     assert (four.setup().expert_parallel, eight.setup().expert_parallel) == (False, True)
+
+
+def test_a_model_without_experts_has_none_in_parallel(tmp_path):
+    (point,) = read_points(write(tmp_path / "points.csv", {"tp": "8", "moe_ep": "8"}))
+    assert point.setup().expert_parallel is False
 
 
 def test_fp8_of_a_model_is_its_published_checkpoint(tmp_path):
@@ -165,24 +189,87 @@ def test_servers_have_the_limits_that_their_origin_starts_them_with(tmp_path, ro
     assert (setup.max_num_seqs, setup.max_num_batched_tokens) == limits
     (instance,) = setup.experiment("any").cluster.instances
     named = {"trtllm": ("max_batch_size", "max_num_tokens"), "vllm": ("max_num_seqs", "max_num_batched_tokens")}
+    if setup.engine == "vllm" and limits[0] is None:
+        limits = (1024, 8192)  # vLLM's own for an H100
     expected = dict(zip(named[setup.engine], limits, strict=True)) if limits[0] else {}
     assert instance.scheduler.name == setup.engine and instance.scheduler.params == expected
 
 
+def test_a_file_without_any_point_is_refused_with_the_line_of_the_first(tmp_path):
+    with pytest.raises(InputError, match="mean_tpot_ms is 'fast', not a number") as error:
+        validate_points(write(tmp_path / "points.csv", {"mean_tpot_ms": "fast"}, {"tp": "-1"}))
+    assert error.value.where == f"{tmp_path / 'points.csv'}:2"
+
+
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("row", "tpot", "ttft"),
     [
-        ({"mean_tpot_ms": "fast"}, "mean_tpot_ms is 'fast', not a number"),
-        ({"mean_ttft_ms": ""}, "mean_ttft_ms is missing"),
-        ({"mean_ttft_ms": "0"}, "mean_ttft_ms is 0"),
-        ({"isl_tokens": "12.5"}, "isl_tokens is 12.5, not a whole number"),
-        ({"tp": "-1"}, "tp is -1"),
+        ({"mean_ttft_ms": ""}, 1, 0),
+        ({"mean_tpot_ms": "NaN"}, 0, 1),
+        ({"osl_tokens": "1", "mean_tpot_ms": "0"}, 0, 1),
+        ({"mean_ttft_ms": "", "flag": "ttft doubtful: streamed in pieces"}, 1, 0),
     ],
 )
-def test_a_wrong_cell_is_named_with_its_line(tmp_path, row, message):
-    with pytest.raises(InputError, match=message) as error:
-        validate_points(write(tmp_path / "points.csv", {}, row))
-    assert error.value.where == f"{tmp_path / 'points.csv'}:3"
+def test_a_time_that_was_not_measured_counts_for_nothing(tmp_path, row, tpot, ttft):
+    verdict = validate_points(write(tmp_path / "points.csv", row))
+    overall, (point,) = verdict["overall"], verdict["points"]
+    assert (overall["points"], overall["tpot_points"], overall["ttft_points"]) == (1, tpot, ttft)
+    assert overall["ttft_flagged_points"] == 0
+    assert (point["measured_tpot_ms"] is None, point["tpot_error"] is None) == (not tpot, not tpot)
+    assert (point["measured_ttft_ms"] is None, point["ttft_error"] is None) == (not ttft, not ttft)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "given", "limits"),
+    [
+        ("h200_sxm", {}, (1024, 8192)),
+        ("rtx_pro_6000", {}, (1024, 8192)),
+        ("rtx_pro_6000", {"server": False}, (1024, 16384)),
+        ("a100_sxm", {}, (256, 2048)),
+        ("rtx_4090", {"server": False}, (256, 8192)),
+        ("l40s", {"max_num_seqs": 512}, (512, 2048)),
+        ("l40s", {"max_num_seqs": 4096}, (4096, 4096)),
+        ("l40s", {"max_num_batched_tokens": 128}, (128, 128)),
+    ],
+)
+def test_limits_that_nobody_recorded_are_vllms_for_the_gpu(gpu, given, limits):
+    setup = replace(Setup(gpu, "llama-3.2-1b"), **given)
+    (instance,) = setup.experiment("any").cluster.instances
+    assert instance.scheduler.params == dict(zip(("max_num_seqs", "max_num_batched_tokens"), limits, strict=True))
+
+
+def test_names_case_order_and_spaces_are_forgiven(tmp_path):
+    plain = write(tmp_path / "points.csv", {})
+    other = tmp_path / "other.csv"
+    cells = {**ROW, "engine": "vLLM", "engine_version": "v0.12.0", "system": "NVIDIA H100 80GB HBM3", "note": "a b"}
+    cells |= {"model": "llama-3.1-8b-instruct", "tp": "1", "concurrency": "4"}
+    names = [f" {name.upper()}" for name in reversed(cells)]
+    lines = [",".join(names), ", ".join(reversed(cells.values())), "," * (len(cells) - 1)]
+    other.write_text("\n".join(lines) + "\n")
+    (expected,), (found,) = read_points(plain), read_points(other)
+    assert found.setup() == expected.setup() and found.client() == expected.client()
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "served_by", "assumed"),
+    [
+        ("vllm", "v0.11.2", ("vllm", "0.11.2"), None),
+        ("vLLM", "nightly", ("vllm", None), None),
+        ("TensorRT-LLM", "1.2.0rc4", ("trtllm", "1.2.0rc4"), None),
+        ("vllm", "0.6.3.post1", ("vllm", "0.8"), "vllm 0.6.3 is older than every build known: simulated as 0.8."),
+        ("sglang", "0.5.5", ("vllm", None), "sglang has no profile: simulated as vllm"),
+    ],
+)
+def test_an_engine_without_a_profile_is_simulated_as_the_nearest_and_said_so(
+    tmp_path, engine, version, served_by, assumed
+):
+    file = write(tmp_path / "points.csv", {"engine": engine, "engine_version": version})
+    (point,) = read_points(file)
+    assert (point.setup().engine, point.setup().version) == served_by
+    verdict = validate_points(file)
+    assert verdict["overall"]["points"] == 1 and len(verdict["assumptions"]) == (assumed is not None)
+    assert verdict["groups"][0]["engine"] == engine.lower()
+    assert assumed is None or verdict["assumptions"][0].startswith(assumed)
 
 
 def test_a_missing_column_and_an_unknown_group_are_named(tmp_path):

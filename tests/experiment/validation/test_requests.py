@@ -127,10 +127,20 @@ def test_settings_may_be_absent(tmp_path):
 @pytest.mark.parametrize(
     ("meta", "changed"),
     [
-        ({"model": "Qwen/Qwen3-30B-A3B-FP8"}, {"quantization": "fp8"}),
+        ({"model": "Qwen/Qwen3-30B-A3B-FP8"}, {"model": "qwen3-30b-a3b-fp8"}),
+        ({"model": "nvidia/Qwen3-30B-A3B-FP8"}, {"quantization": "fp8"}),
+        ({"model": "/models/Qwen3-30B-A3B/"}, {}),
+        ({"vllm_version": "v0.19.0+cu128"}, {"version": "0.19.0+cu128"}),
+        ({"engine_kwargs": {"tensor_parallel_size": "2"}}, {"tensor_parallel": 2}),
+        ({"engine_kwargs": {"max_num_seqs": 64.0}}, {"max_num_seqs": 64}),
+        ({"resolved_config": {"parallel_config": {"tensor_parallel_size": 2}}}, {"tensor_parallel": 2}),
+        ({"resolved_config": {"scheduler_config": {"max_num_batched_tokens": 8192}}}, {"max_num_batched_tokens": 8192}),
         ({"engine_kwargs": {"kv_cache_dtype": "fp8_e4m3"}}, {"kv_cache_dtype": "fp8"}),
         ({"engine_kwargs": {"enable_expert_parallel": True}}, {"expert_parallel": True}),
-        ({"engine_kwargs": {"data_parallel_size": 2}}, {"replicas": 2}),
+        (
+            {"model": "meta-llama/Llama-3.1-8B", "engine_kwargs": {"data_parallel_size": 2}},
+            {"model": "llama-3.1-8b", "replicas": 2},
+        ),
         ({"resolved_config": {"scheduler_config": {"async_scheduling": False}}}, {"asynchronous": False}),
         ({"kv_cache": {"enable_prefix_caching": False}}, {"prefix_caching": False}),
         ({"hardware": {"device_name": "NVIDIA RTX PRO 6000 Blackwell Server Edition"}}, {"hardware": "rtx_pro_6000"}),
@@ -172,6 +182,37 @@ def test_a_wrong_line_is_named(tmp_path, row, message):
     with pytest.raises(InputError, match=message) as error:
         validate_requests(folder)
     assert error.value.where == f"{folder / 'requests.jsonl'}:2"
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_groups_that_share_experts_run_in_step(tmp_path, experts):
+    asked = {"data_parallel_size": 2, "enable_expert_parallel": experts, "max_num_seqs": 64}
+    meta = {**META, "model": "Qwen/Qwen3-30B-A3B", "engine_kwargs": asked}
+    run = read_run(save(tmp_path / "run", meta, [stamps(0.0)]))
+    assert (run.setup.replicas, run.setup.tensor_parallel, run.setup.expert_parallel) == (1, 2, experts)
+    assert (run.setup.max_num_seqs, run.setup.kv_blocks) == (128, 198)
+    (assumed,) = validate_requests(tmp_path / "run")["assumptions"]
+    assert "run in step" in assumed
+
+
+def test_an_older_engine_than_any_known_is_said(tmp_path):
+    verdict = validate_requests(save(tmp_path / "run", {**META, "vllm_version": "0.6.1"}, [stamps(0.0)]))
+    assert verdict["assumptions"] == ["vllm 0.6.1 is older than every build known: simulated as 0.8."]
+
+
+def test_one_unreadable_run_does_not_keep_the_others(tmp_path):
+    save(tmp_path / "good", META, [stamps(0.0)])
+    save(tmp_path / "wrong", META, [stamps(0.0, output=0)])
+    save(tmp_path / "odd", {**META, "kv_cache": {"num_gpu_blocks": "many"}}, [stamps(0.0)])
+    verdict = validate_requests(tmp_path)
+    assert [run["run"] for run in verdict["groups"]] == ["good"]
+    reasons = {run["run"]: run["reason"] for run in verdict["not_covered"]}
+    assert "output_toks is 0" in reasons["wrong"] and "num_gpu_blocks is 'many'" in reasons["odd"]
+
+
+def test_answers_in_one_piece_have_no_tpot_to_compare(tmp_path):
+    verdict = validate_requests(save(tmp_path / "run", META, [stamps(0.0, first=2.0, last=2.0)]))
+    assert sorted(verdict["groups"][0]["errors"]) == ["e2el", "ttft"]
 
 
 def test_what_is_no_run_is_said(tmp_path):

@@ -67,6 +67,9 @@ def test_measured_slower_is_a_negative_error(tmp_path):
         ({"model_id": "nobody/Unheard-13B"}, "not known"),
         ({"gpu_model": "MI300X"}, "no hardware profile"),
         ({"par_data_parallel": "2"}, "data parallelism"),
+        ({"num_gpus": "1.5"}, "num_gpus is 1.5, not a whole number"),
+        ({"median_itl_ms": ""}, "median_itl_ms is missing"),
+        ({"max_num_seqs": "many"}, "max_num_seqs is 'many', not a number"),
         ({"avg_batch_size": "500", "max_num_seqs": "512", "avg_output_len": "7000"}, "the KV cache does not hold it"),
     ],
 )

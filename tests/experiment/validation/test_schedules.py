@@ -18,7 +18,27 @@ def test_decisions_derived_by_hand_are_repeated():
     verdict = validate_folder(GOLDEN)
     assert [case["detail"] for case in verdict["groups"]] == [""] * 3
     steps = sum(len(json.loads(file.read_text())["steps"]) for file in GOLDEN.glob("*.json"))
-    assert verdict["overall"] == {"points": 3, "identical": 3, "agreement": 1.0, "steps": steps}
+    assert verdict["overall"] == {"points": 3, "identical": 3, "agreement": 1.0, "steps": steps, "not_covered": 0}
+
+
+def test_what_a_recording_says_beside_the_decisions_is_no_difference(tmp_path):
+    case = json.loads((GOLDEN / "preempt_fcfs.json").read_text())
+    case["steps"][0] |= {"preempted": [], "cached_tokens": [], "running": 2}
+    (tmp_path / "more.json").write_text(json.dumps(case))
+    assert validate_folder(tmp_path)["overall"]["identical"] == 1
+
+
+def test_a_case_that_cannot_be_replayed_does_not_keep_the_others(tmp_path):
+    shutil.copy(GOLDEN / "prefix_hit.json", tmp_path / "right.json")
+    case = json.loads((GOLDEN / "preempt_fcfs.json").read_text())
+    for name, limits in (("chunks", {"long_prefill_token_threshold": 64}), ("wide", {"max_num_seqs": 100_000})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(case | {"engine": case["engine"] | limits}))
+    (tmp_path / "broken.json").write_text("{")
+    verdict = validate_folder(tmp_path)
+    assert (verdict["overall"]["points"], verdict["overall"]["not_covered"]) == (1, 3)
+    reasons = " ".join(each["reason"] for each in verdict["not_covered"])
+    assert "cannot read this recording" in reasons and "max_num_seqs is 100000" in reasons
+    assert "long_prefill_token_threshold 64 is not modelled" in reasons
 
 
 def change_tokens(steps):
