@@ -91,7 +91,7 @@ def in_blocks(model: Transformer, kind: LayerKind) -> bool:
 def _terms(model: Transformer, profile: Profile, kernels: str, captured: int, parallel: Parallelism) -> Terms:
     layers = measured_layers(profile.tables, model, parallel.tensor)
     if layers is not None and parallel.expert == 1:
-        return LayerTerms(model, profile, parallel, *layers)
+        return LayerTerms(model, profile, parallel, *layers, kernel_library(profile.tables, kernels))
     return KernelTerms(
         model,
         profile,

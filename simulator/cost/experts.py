@@ -38,8 +38,21 @@ class ExpertTimes:
             return self._roofline(hidden, experts, dtype, tokens)
         self.note = f"measured ({measured[0][0].library}){measured[0][1]}"
         self.most_tokens = float(min(grid.axes[0].knots[-1] for grid, _ in measured))
-        times = [grid.at(tokens) * np.maximum(tokens / grid.axes[0].knots[-1], 1.0) for grid, _ in measured]
+        # A GPU that holds more of every expert does all that this one does: where it was measured faster, a slow kernel
+        # was timed here (TensorRT-LLM's for Llama 4 Scout on two GPUs took four times as long as on one).
+        grids = [grid for grid, _ in measured] + self._fuller(hidden, experts, dtype)
+        times = [grid.at(tokens) * np.maximum(tokens / grid.axes[0].knots[-1], 1.0) for grid in grids]
         return np.asarray(np.fmin.reduce(times))
+
+    def _fuller(self, hidden: int, experts: Experts, dtype: Dtype) -> list[Grid]:
+        """Return what was measured with each expert split over fewer GPUs."""
+        found, split = [], self._tp // 2
+        while split:
+            other = ExpertTimes(self._profile, self._library, split, self._ep)
+            each = [other._find(hidden, experts, table) for table in _TABLES.get(dtype, (dtype,))]
+            found += [grid for grid, note in each if grid is not None and not note]
+            split //= 2
+        return found
 
     def _find(self, hidden: int, experts: Experts, table: str) -> tuple[Grid | None, str]:
         if self._library is None:

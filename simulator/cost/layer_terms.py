@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from simulator.core import InputError, Request
 from simulator.cost.collectives import Collectives
+from simulator.cost.experts import ExpertTimes
 from simulator.cost.parallelism import Parallelism
 from simulator.cost.terms import Seen
 from simulator.hardware.grid import Grid
 from simulator.hardware.profile import Profile
 from simulator.hardware.tables import Tables
-from simulator.model import Attention, Experts, Transformer, load_model
+from simulator.model import Attention, Experts, LayerKind, Transformer, load_model
 
 Float = NDArray[np.float64]
 _ONCE = frozenset({"embedding", "final_layernorm"})  # once an iteration, not in each layer
@@ -24,11 +25,18 @@ class LayerTerms:
     """One GPU's share of a model from the layer profile of that model at that tensor parallelism; see ``Terms``.
 
     Attention of prompt chunks and decodes in one iteration is looked up together: the kernels of consumer GPUs take up
-    to twice the sum of both.
+    to twice the sum of both. Experts that were not measured at this split take the time of the kernels of library
+    ``kernels``.
     """
 
     def __init__(
-        self, model: Transformer, profile: Profile, parallel: Parallelism, library: str, measured: str
+        self,
+        model: Transformer,
+        profile: Profile,
+        parallel: Parallelism,
+        library: str,
+        measured: str,
+        kernels: str | None = None,
     ) -> None:
         self._model = model
         self._layers = model.layers
@@ -47,6 +55,7 @@ class LayerTerms:
         self._attention = next(iter(tables.find(library, "layer_attention", model=measured, tp=split)))
         experts = next(iter(tables.find(library, "layer_moe", model=measured, tp=split)), None)
         self._experts = None if experts is None else _without_holes(experts)
+        self._kernels = ExpertTimes(profile, kernels, split, 1)
         self._profile = profile
         attention = model.kinds[0].attention
         self._kv_heads = attention.kv_heads_each(split) if isinstance(attention, Attention) else 1
@@ -65,8 +74,9 @@ class LayerTerms:
     def dense(self, tokens: Float) -> Float:
         """Return seconds of everything that depends on the number of tokens alone."""
         seconds = np.asarray(sum(count * _read(grid, tokens) for grid, count in self._dense))
-        if self._experts is not None:
-            seconds = seconds + self._layers * self._routed(self._experts, tokens)
+        for kind in self._model.kinds:
+            if isinstance(kind.mlp, Experts):
+                seconds = seconds + kind.count * self._routed(kind, kind.mlp, tokens)
         size = 2.0 * self._model.hidden * tokens
         return np.asarray(seconds + (2 * self._layers + 1) * self._collectives.allreduce(size))
 
@@ -137,11 +147,14 @@ class LayerTerms:
             seconds += float(asked) / self._layers - float(grid.at(0.0, 0.0, requests, context))
         return float(self._layers * seconds)
 
-    def _routed(self, grid: Grid, tokens: Float) -> Float:
-        """Return seconds of the experts: for each number of tokens, those expected to be chosen."""
-        kind = next(kind for kind in self._model.kinds if isinstance(kind.mlp, Experts))
-        assert isinstance(kind.mlp, Experts)
-        mlp = kind.mlp
+    def _routed(self, kind: LayerKind, mlp: Experts, tokens: Float) -> Float:
+        """Return seconds of a layer's experts: for each number of tokens, those expected to be chosen."""
+        grid = self._experts
+        if grid is None:
+            dtype = self._model.precision_of(kind).experts
+            seconds = self._kernels.seconds(self._model.hidden, mlp, dtype, tokens)
+            self.notes["experts"] = self._kernels.note
+            return seconds
         chosen = mlp.count * (1 - (1 - mlp.top_k / mlp.count) ** tokens)
         return np.asarray(grid.at(tokens, chosen) * np.maximum(tokens / grid.axes[0].knots[-1], 1.0))
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.gpus import LIBRARY, gpu, grid, model, paper_roofline
 
+from simulator.cost.build import kernel_library
 from simulator.cost.experts import ExpertTimes
 from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.parallelism import Parallelism
@@ -45,13 +46,32 @@ def test_tokens_choose_unevenly_among_many_experts_and_evenly_among_few():
 
 
 def test_a_split_has_its_own_table():
-    grids = [table(1e-6), table(2e-6, tp=4), table(3e-6, ep=4)]
+    grids = [table(4e-6), table(2e-6, tp=4), table(3e-6, ep=4)]
     np.testing.assert_allclose(times(grids, tp=4).seconds(1024, MANY, "bfloat16", TOKENS), 2e-6 * TOKENS)
     np.testing.assert_allclose(times(grids, ep=4).seconds(1024, MANY, "bfloat16", TOKENS), 3e-6 * TOKENS)
 
 
+def test_a_share_of_each_expert_takes_no_longer_than_a_larger_share_was_measured_to():
+    grids = [table(1e-6), table(5e-6, tp=2), table(4e-7, tp=4)]
+    np.testing.assert_allclose(times(grids, tp=2).seconds(1024, MANY, "bfloat16", TOKENS), 1e-6 * TOKENS)
+    np.testing.assert_allclose(times(grids, tp=4).seconds(1024, MANY, "bfloat16", TOKENS), 4e-7 * TOKENS)
+
+
+@pytest.mark.parametrize(("hardware", "name", "library"), [("h200_sxm", "llama-4-scout", "trtllm"),
+                                                          ("a100_sxm", "qwen3-30b-a3b", "vllm")])  # fmt: skip
+def test_measured_experts_get_no_slower_when_they_are_split_further(hardware, name, library):
+    known, profile = load_model(name), load_profile(hardware)
+    kind = next(kind for kind in known.kinds if isinstance(kind.mlp, Experts))
+    measured = kernel_library(profile.tables, library)
+    spent = [
+        ExpertTimes(profile, measured, split, 1).seconds(known.hidden, kind.mlp, "bfloat16", np.array([16.0, 256]))
+        for split in (1, 2, 4, 8)
+    ]
+    assert (np.diff(spent, axis=0) <= 0).all()
+
+
 def test_columns_split_further_than_measured_read_as_many_weights_as_whole_experts():
-    made = times([table(1e-6), table(3e-6, ep=8)], tp=8)
+    made = times([table(9e-6), table(3e-6, ep=8)], tp=8)
     np.testing.assert_allclose(made.seconds(1024, MANY, "bfloat16", TOKENS), 3e-6 * TOKENS)
     assert made.note == f"measured ({LIBRARY}), 8 GPUs as expert parallel"
 

@@ -169,3 +169,26 @@ def test_shipped_layer_profiles_are_found_and_have_no_holes(hardware, name, tens
 def test_a_chunk_beside_decodes_never_makes_an_rtx_4090_faster(contexts):
     cost = measured("rtx_4090", "llama-3.1-8b")
     assert mixed_ps(cost, [(0, 1)], contexts) > decode_ps(cost, contexts)
+
+
+def test_experts_that_were_not_measured_with_the_layers_take_the_time_of_single_kernels():
+    mlp = Experts(count=64, top_k=8, ffn=512, gated=True)
+    shape = {"hidden": 1024, "inter": 512, "topk": 8, "experts": 64, "distribution": "power_law_1.2"}
+    axes = (("tokens", (1, 64, 2048), "linear"),)
+    kernels = grid("moe", axes, lambda n: 1e-6 * n, library="vllm-0.24.0", dtype="bfloat16", tp=1, ep=1, **shape)
+    known, tokens = model(experts=mlp), np.array([1.0, 64, 1000])
+    made = LayerTerms(known, gpu([*GRIDS, kernels]), Parallelism(), LIBRARY, NAME, "vllm-0.24.0")
+    bare = LayerTerms(model(), gpu(GRIDS), Parallelism(), LIBRARY, NAME)
+    np.testing.assert_allclose(made.dense(tokens) - bare.dense(tokens), 2 * 1e-6 * tokens)
+    assert made.notes["experts"] == "measured (vllm-0.24.0)"
+
+
+def test_a_model_with_experts_reads_them_however_it_is_split():
+    profile, known = load_profile("rtx_pro_6000"), load_model("qwen3-30b-a3b-2507")
+    found = measured_layers(profile.tables, known, 2)
+    assert found is not None
+    many = np.array([256.0])
+    made = LayerTerms(known, profile, Parallelism(tensor=2), *found, "vllm-0.24.0").dense(many)
+    # 256 tokens choose nearly all of the 128 experts in every layer.
+    experts = sum(known.expert_bytes(kind) * kind.count for kind in known.kinds) / 2
+    assert made[0] > 0.8 * experts / profile.memory.bandwidth

@@ -109,6 +109,16 @@ def test_a_replayed_graph_hides_the_launch_that_block_wise_kernels_were_timed_wi
     assert seconds(alone, block, 64, captured=512) == pytest.approx([60e-6]), "a hole is not faster"
 
 
+def test_where_one_library_was_measured_products_by_tensor_tell_what_block_wise_ones_take_in_a_graph():
+    launched = gemm(lambda n, k, m: 300e-6 + 0 * m, dtype="fp8_block")
+    by_tensor = gemm(lambda n, k, m: 9e-6 + 0 * m, dtype="fp8")
+    times = LinearTimes(gpu([launched, by_tensor]), LIBRARY, [LIBRARY])
+    block = Linear("square", 1024, 1024, "fp8_block")
+    assert seconds(times, block, 64, 513, captured=512) == pytest.approx([9e-6, 300e-6])
+    alone = LinearTimes(gpu([launched]), LIBRARY, [LIBRARY])
+    assert seconds(alone, block, 64, captured=512) == pytest.approx([300e-6])
+
+
 @pytest.mark.parametrize(("library", "spent"), [("trtllm-1.0", 7e-6), ("vllm-1.0", 0.0)])
 def test_tensorrt_llms_fp8_products_were_timed_with_the_scaling_that_checkpoints_bring_along(library, spent):
     axes = (("k", (32, 65_536), "log"), ("m", (1, 4096), "linear"))
