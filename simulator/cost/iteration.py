@@ -129,9 +129,11 @@ class IterationCost(CostModel):
         host, terms = self._host, self._terms
         sizes = padded(new, self._captured)
         always = host.iteration + self._layers.always
-        launched = np.where(new > self._captured, self._layers.launched, 0.0)
+        replayed = new <= self._captured
+        launched = np.where(replayed, 0.0, self._layers.launched)
+        prefill = np.where(replayed, 1.0, host.prefill)
         self._decode_ps += _ps(host.decode * terms.dense(sizes) + always + launched)
-        self._mixed_ps += _ps(host.prefill * terms.dense_with_prompts(sizes) + always + launched)
+        self._mixed_ps += _ps(prefill * terms.dense_with_prompts(sizes) + always + launched)
         self._sample_ps += _ps(terms.sample(new) + host.sequence * new)
         self._floor_ps += _ps(host.floor_iteration + host.floor_sequence * new)
 

@@ -116,7 +116,8 @@ class _Kind:
     def __init__(self, spec: InstanceSpec, model: Transformer, techniques: Stack, workload: Workload) -> None:
         profile, engine = techniques.profile(load_profile(spec.hardware)), load_engine(spec.engine.name)
         build = engine.build(spec.engine.version, _chosen(spec.engine.async_scheduling))
-        build = techniques.build(build, engine)
+        limit = getattr(SCHEDULERS.make(spec.scheduler.name, spec.scheduler.params), "max_num_seqs", None)
+        build = techniques.build(build.serving(limit), engine)
         model = model.with_precision(spec.quantization, spec.kv_cache_dtype)
         experts = spec.tensor_parallel if spec.expert_parallel else 1
         self.parallel = Parallelism(spec.tensor_parallel, spec.pipeline_parallel, experts)

@@ -26,8 +26,9 @@ class Host(_Section):
     ``intake`` is what a request spends in the server before the engine queues it, ``block_intake`` that of a model with
     weights in fp8 blocks. ``expert_layer`` is added for each layer with experts, ``block_layer`` for each layer whose
     weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph. ``prefill``
-    and ``decode`` scale the kernels' time in iterations with and without prompt chunks: clocks under sustained load,
-    and launches that the tables timed but a replayed graph hides.
+    scales the kernels' time in iterations that replay no graph, and prompts' attention in any: clocks under sustained
+    load. ``decode`` scales it in iterations without prompt chunks: launches that the tables timed but a graph of whole
+    iterations hides.
     """
 
     iteration: DurationOrZero
@@ -47,7 +48,8 @@ class Build(_Section):
     """One way an engine was built or started: versions from ``since`` up to, not including, ``before``.
 
     ``admission_lag``: iterations by which a decision runs ahead of what it knows; 1 under asynchronous scheduling.
-    ``captured``: most tokens of an iteration that replays a CUDA graph, 0 for none. ``top_p_bytes``: bytes that
+    ``captured``: most tokens of an iteration that replays a CUDA graph, 0 for none, and ``captured_a_request`` (none:
+    any) for each request that may run at once. ``top_p_bytes``: bytes that
     sampling by top-p moves for each logit of each request; none: not known. ``host`` holds with the engine's
     HTTP server before it, ``in_process`` where requests are handed to the engine directly.
     """
@@ -58,11 +60,18 @@ class Build(_Section):
     asynchronous: bool
     admission_lag: Annotated[int, Field(ge=0, le=1)]
     captured: Annotated[int, Field(ge=0)]
+    captured_a_request: Annotated[int, Field(ge=1)] | None = None
     reserved_memory: Size
     top_p_bytes: Annotated[float, Field(ge=0)] | None = None
     host: Host
     in_process: Host
     provenance: dict[str, str]
+
+    def serving(self, most_requests: int | None) -> Self:
+        """Return this build started for at most so many requests at once (None: not limited)."""
+        if most_requests is None or self.captured_a_request is None:
+            return self
+        return self.model_copy(update={"captured": min(self.captured, self.captured_a_request * most_requests)})
 
 
 class EngineProfile(_Section):

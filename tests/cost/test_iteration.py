@@ -69,6 +69,13 @@ def test_kernels_are_scaled_with_and_without_chunks_and_sampling_is_not():
     assert mixed_ps(scaled, [(0, 64)]) == ps(expected)
 
 
+def test_prompts_slow_down_what_replays_no_graph_and_their_own_attention():
+    scaled = IterationCost(TERMS, host(prefill=1.25, decode=0.8), 128, {})
+    short, long = dense(64), 1.25 * dense(200)
+    assert mixed_ps(scaled, [(0, 64)]) == ps(short + 1.25 * attention([(0, 64)]) + sample(1))
+    assert mixed_ps(scaled, [(0, 200)]) == ps(long + 1.25 * attention([(0, 200)]) + sample(1))
+
+
 def test_a_floor_holds_for_mixed_iterations_too():
     floored = IterationCost(TERMS, host(floor_iteration="5ms", floor_sequence="100us"), 0, {})
     assert mixed_ps(floored, [(0, 64)], [100] * 9) == 6 * PS_PER_S // 1000

@@ -140,4 +140,4 @@ def test_mixtures_read_all_experts_at_large_batches():
     gains = [
         dense.decode_run(batch, batch, Alike(1))[0] / routed.decode_run(batch, batch, Alike(1))[0] for batch in (1, 32)
     ]
-    assert gains[0] > 1.2 > 1.05 > gains[1]
+    assert gains[0] > 1.2 > 1.1 > gains[1]

@@ -54,6 +54,11 @@ def test_newer_is_told_by_numbers_not_by_letters():
     assert VLLM.build() == VLLM.build("99")
 
 
+@pytest.mark.parametrize(("most", "captured"), [(None, 512), (1024, 512), (256, 512), (128, 256), (8, 16)])
+def test_vllm_captures_graphs_for_twice_the_requests_that_may_run(most, captured):
+    assert VLLM.build().serving(most).captured == captured
+
+
 @pytest.mark.parametrize(("version", "flag"), [("0.12", True), ("0.19", False), (None, False), (None, True)])
 def test_a_flag_overrides_how_a_version_schedules(version, flag):
     assert VLLM.build(version, asynchronous=flag).asynchronous is flag

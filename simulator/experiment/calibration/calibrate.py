@@ -14,7 +14,7 @@ from simulator.experiment.calibration.simulator import Simulator
 from simulator.hardware.engine_profile import EngineProfile
 
 # Where a fit starts, so that nothing of an earlier one is left in it.
-_NEUTRAL = {"iteration": 5e-4, "sequence": 2e-5, "prefill": 1.0, "decode": 1.0, "floor_iteration": 2e-3,
+_NEUTRAL = {"iteration": 5e-4, "sequence": 5e-6, "prefill": 1.0, "decode": 1.0, "floor_iteration": 2e-3,
             "floor_sequence": 5e-5}  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.core import InputError
 from simulator.experiment.calibration.recipe import DataSet
-from simulator.experiment.validation import open_loop, saturated
+from simulator.experiment.validation import open_loop, open_loop_stage, saturated
 from simulator.experiment.validation.measured_csv import Row, read_rows
 from simulator.experiment.validation.point import Point, read_points
 from simulator.experiment.validation.predict import Prediction, predict
@@ -89,18 +89,21 @@ def _open_loop(path: Path, data: DataSet) -> list[Observation]:
             continue
         measured: dict[str, float] = {}
         for index, stage in enumerate(stages):
-            columns = {"tpot": "tpot_mean_ms", "ttft": "ttft_p50_ms", "e2el": "e2e_mean_ms"}
+            columns = {"ttft": "ttft_p50_ms", "e2el": "e2e_mean_ms"}
             for metric in data.metrics:
-                measured[f"{metric} {index}"] = stage.latency(columns[metric])
+                column = columns.get(metric)
+                measured[f"{metric} {index}"] = open_loop.tpot_of(stage) if column is None else stage.latency(column)
         found.append(Observation(data.group, data.kind, stages, measured))
     return found
 
 
 def _simulate_open_loop(stages: Sequence[Row], engine: str) -> dict[str, float]:
-    prediction = predict(replace(open_loop.setup_of(stages[0]), engine=engine), open_loop.workload_of(stages, 0))
+    prediction = predict(
+        replace(open_loop_stage.setup_of(stages[0]), engine=engine), open_loop_stage.workload_of(stages, 0)
+    )
     figures, first = {}, 0
     for index, stage in enumerate(stages):
-        rows = slice(first, first + open_loop.requests_in(stage))
+        rows = slice(first, first + stage.size("requests"))
         first = rows.stop
         figures[f"tpot {index}"] = float(np.nanmean(prediction.tpot[rows]))
         figures[f"ttft {index}"] = float(np.median(prediction.ttft[rows]))

@@ -7,7 +7,8 @@ import pytest
 
 from simulator.core import InputError, Streams
 from simulator.experiment.validation.measured_csv import read_rows
-from simulator.experiment.validation.open_loop import REQUIRED, setup_of, validate_open_loop, workload_of
+from simulator.experiment.validation.open_loop import REQUIRED, tpot_of, validate_open_loop
+from simulator.experiment.validation.open_loop_stage import setup_of, workload_of
 from simulator.experiment.validation.predict import predict
 from simulator.workload.generators.prompt_pool import PromptPool
 
@@ -16,6 +17,8 @@ ROW = {
     "stage": "stage_0",
     "system": "h100_sxm",
     "engine": "vllm",
+    "engine_version": "",
+    "arrivals": "constant",
     "model": "meta-llama/Llama-3.1-8B",
     "tp": "1",
     "max_num_batched_tokens": "2048",
@@ -30,7 +33,9 @@ ROW = {
     "users_per_system_prompt": "2",
     "measured_prompt_tokens_mean": "256.4",
     "measured_output_tokens_mean": "37.0",
-    **dict.fromkeys(("ttft_mean_ms", "ttft_p50_ms", "ttft_p90_ms", "ttft_p99_ms", "e2e_mean_ms", "tpot_mean_ms"), "10"),
+    **dict.fromkeys(("ttft_mean_ms", "ttft_p50_ms", "ttft_p90_ms", "ttft_p99_ms"), "10"),
+    "e2e_mean_ms": "400",
+    "tpot_mean_ms": "11",
 }
 
 
@@ -78,6 +83,24 @@ def test_a_first_pass_computes_what_later_ones_find(tmp_path):
     assert served.ttft[:6].min() > 2 * served.ttft[6:].max()
 
 
+def test_outputs_are_as_long_as_was_asked_for_however_the_text_was_counted(tmp_path):
+    # 37 tokens of text, counted again, were 40 to the engine: a token took a 39th of what decoding did.
+    rows = read_rows(write(tmp_path / "run.csv", {}), REQUIRED)
+    assert set(workload_of(rows, 0).output_tokens.tolist()) == {40}
+    assert tpot_of(rows[0]) == pytest.approx((400 - 10) / 39)
+    longer = read_rows(write(tmp_path / "more.csv", {"measured_output_tokens_mean": "41.3"}), REQUIRED)
+    assert tpot_of(longer[0]) == tpot_of(rows[0])
+
+
+def test_a_server_for_few_requests_computes_prompts_without_graphs(tmp_path):
+    few, many = (
+        predict(setup_of(row), workload_of([row], 0))
+        for row in read_rows(write(tmp_path / "run.csv", {"max_num_seqs": "64"}, {"max_num_seqs": "256"}), REQUIRED)
+    )
+    assert few.ttft[0] > many.ttft[0]  # 256 tokens: more than 2 x 64, no more than 2 x 256
+    assert np.median(few.tpot) == pytest.approx(np.median(many.tpot), rel=0.02)  # 16 requests decode alike
+
+
 def overload(rate, service, completed):
     """Return a row of an overloaded run whose queue grows by ``rate - service`` requests a second."""
     wait = completed / 2 * (1 / service - 1 / rate)
@@ -103,14 +126,42 @@ def test_runs_that_cannot_be_simulated_are_listed(tmp_path):
     assert verdict["not_covered"][0]["run"] == "b" and "not known" in verdict["not_covered"][0]["reason"]
 
 
+def test_requests_come_evenly_or_at_random_as_recorded(tmp_path):
+    rows = read_rows(write(tmp_path / "run.csv", {}, {"arrivals": "Poisson"}), REQUIRED)
+    even, random = (np.diff(workload_of([row], 0).arrival_ps) / 1e12 for row in rows)
+    np.testing.assert_allclose(even, 0.2)
+    assert random.std() > 0.5 * 0.2 and random.mean() == pytest.approx(0.2, rel=0.4)
+
+
+def test_without_a_pool_no_prompt_is_found_in_the_cache(tmp_path):
+    (row,) = read_rows(write(tmp_path / "run.csv", {"num_system_prompts": "", "users_per_system_prompt": ""}), REQUIRED)
+    assert workload_of([row], 0).prefix is None
+
+
+def test_engines_are_named_as_in_other_measured_files(tmp_path):
+    rows = [{"engine": "vLLM", "engine_version": "v0.11.0"}, {"run": "b", "engine": "SGLang"}]
+    verdict = validate_open_loop(write(tmp_path / "run.csv", *rows))
+    assert verdict["overall"]["points"] == 2
+    assert any("sglang" in line.lower() and "no profile" in line for line in verdict["assumptions"])
+
+
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("cells", "reason"),
     [
-        ({"requests": "0"}, "requests is missing or 0"),
+        ({"requests": "0"}, "requests is 0"),
         ({"request_rate": ""}, "request_rate is missing"),
-        ({"stage": "summary"}, "every row is a summary"),
+        ({"request_rate": "abc"}, "request_rate is 'abc'"),
+        ({"e2e_mean_ms": "9"}, "e2e_mean_ms is not above ttft_mean_ms"),
+        ({"arrivals": "bursty"}, "bursty"),
     ],
 )
-def test_a_wrong_row_is_an_error(tmp_path, row, message):
-    with pytest.raises(InputError, match=message):
-        validate_open_loop(write(tmp_path / "run.csv", row))
+def test_a_run_with_a_wrong_row_is_listed_and_the_rest_goes_on(tmp_path, cells, reason):
+    verdict = validate_open_loop(write(tmp_path / "run.csv", {"run": "bad"} | cells, {}))
+    assert (verdict["overall"]["points"], verdict["overall"]["not_covered"]) == (1, 1)
+    (line,) = verdict["not_covered"]
+    assert line["run"] == "bad" and reason in line["reason"] and line["where"].endswith("run.csv:2")
+
+
+def test_a_file_of_summaries_alone_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="every row is a summary"):
+        validate_open_loop(write(tmp_path / "run.csv", {"stage": "summary"}))
