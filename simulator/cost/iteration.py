@@ -100,7 +100,7 @@ class IterationCost(CostModel):
         longest = decodes.longest if requests and self._has_skew else mean
         attention = self._terms.prompts(chunks, tokens, requests, mean, longest)
         duration = self._mixed_ps[requests + tokens] + self._sample_ps[requests + len(chunks)]
-        duration += round(self._prompt_ps * attention)
+        duration += round((self._prompt_ps if requests + tokens > self._captured else PS_PER_S) * attention)
         if requests and self._adds_up:
             duration += self._curves.at(requests, context)[0]
         if self._has_floor:

@@ -26,9 +26,8 @@ class Host(_Section):
     ``intake`` is what a request spends in the server before the engine queues it, ``block_intake`` that of a model with
     weights in fp8 blocks. ``expert_layer`` is added for each layer with experts, ``block_layer`` for each layer whose
     weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph. ``prefill``
-    scales the kernels' time in iterations that replay no graph, and prompts' attention in any: clocks under sustained
-    load. ``decode`` scales it in iterations without prompt chunks: launches that the tables timed but a graph of whole
-    iterations hides.
+    scales the kernels' time in iterations that replay no graph: clocks under sustained load. ``decode`` scales it in
+    iterations without prompt chunks: launches that the tables timed but a graph of whole iterations hides.
     """
 
     iteration: DurationOrZero

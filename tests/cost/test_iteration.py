@@ -69,10 +69,10 @@ def test_kernels_are_scaled_with_and_without_chunks_and_sampling_is_not():
     assert mixed_ps(scaled, [(0, 64)]) == ps(expected)
 
 
-def test_prompts_slow_down_what_replays_no_graph_and_their_own_attention():
+def test_prompts_slow_down_what_replays_no_graph():
     scaled = IterationCost(TERMS, host(prefill=1.25, decode=0.8), 128, {})
     short, long = dense(64), 1.25 * dense(200)
-    assert mixed_ps(scaled, [(0, 64)]) == ps(short + 1.25 * attention([(0, 64)]) + sample(1))
+    assert mixed_ps(scaled, [(0, 64)]) == ps(short + attention([(0, 64)]) + sample(1))
     assert mixed_ps(scaled, [(0, 200)]) == ps(long + 1.25 * attention([(0, 200)]) + sample(1))
 
 
