@@ -1,24 +1,10 @@
 """Starting and stopping instances as load asks for it."""
 
-from abc import ABC, abstractmethod
 from collections import deque
 
+from simulator.cluster.autoscaler import Autoscaler
 from simulator.cluster.fleet import Fleet, State
-from simulator.core import InputError, Request
-
-
-class Autoscaler(ABC):
-    """Base of all policies: says how many instances there should be, whenever it is asked."""
-
-    def start(self, fleet: Fleet) -> None:  # noqa: B027  (a policy may need nothing)
-        """See the fleet, before the first request."""
-
-    @abstractmethod
-    def wanted(self, fleet: Fleet, now: int) -> int:
-        """Return how many instances should serve or start, at a time in ps; any number, it is kept within bounds."""
-
-    def ended(self, request: Request) -> None:  # noqa: B027
-        """Hear that a request ended."""
+from simulator.core import InputError
 
 
 class Scaling:

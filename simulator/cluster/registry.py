@@ -1,6 +1,6 @@
 """Routers and autoscalers by name."""
 
-from simulator.cluster.autoscaling import Autoscaler
+from simulator.cluster.autoscaler import Autoscaler
 from simulator.cluster.router import Router
 from simulator.core.registry import Registry
 

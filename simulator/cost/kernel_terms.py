@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from simulator.core import Request
 from simulator.cost.collectives import Collectives
+from simulator.cost.decode_curve import distinct
 from simulator.cost.experts import ExpertTimes
 from simulator.cost.latent_attention import LatentTimes
 from simulator.cost.layer_attention import LayerAttention, shape_on_gpu
@@ -64,7 +65,7 @@ class KernelTerms:
         self._collectives = Collectives(profile, library, parallel.tensor)
         self._kinds = [self._on_gpu(kind, library) for kind in model.kinds]
         self._whole: dict[int, float] = {}  # seconds of attention of a prompt by its tokens
-        self.knots = np.unique(np.concatenate([each.attention.knots for each in self._kinds]))
+        self.knots = distinct(np.concatenate([each.attention.knots for each in self._kinds]))
 
     @property
     def adds_up(self) -> bool:

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from simulator.core import PS_PER_S
 from simulator.cost.base import CostModel, Decodes
-from simulator.cost.decode_curve import DecodeCurves
+from simulator.cost.decode_curve import DecodeCurves, distinct
 from simulator.cost.wrapped import WrappedCost
 
 Float = NDArray[np.float64]
 # Contexts at which a curve is exact: every power of two that kernels were measured at, and three between.
-KNOTS = np.unique(np.rint(2.0 ** np.arange(0, 20.25, 0.25)))
+KNOTS = distinct(np.rint(2.0 ** np.arange(0, 20.25, 0.25)))
 
 _LONGEST_PS = 2.0**61
 

@@ -20,9 +20,9 @@ from simulator.engine.ledger import RUN_COLUMNS, Ledger
 from simulator.engine.prefix_pool import PrefixPool
 from simulator.experiment.costs import Meter
 from simulator.experiment.fronts import front_of
+from simulator.experiment.iteration_limits import limits_of, settled
 from simulator.experiment.schema import Experiment, InstanceSpec
 from simulator.experiment.served import models_of
-from simulator.experiment.spot import spot
 from simulator.experiment.techniques.base import Parts
 from simulator.experiment.techniques.stack import Stack
 from simulator.hardware.engine_profile import load_engine
@@ -87,6 +87,8 @@ def assemble(config: Experiment, workload: Workload) -> Assembly:
     config, models = techniques.config(config), models_of(config, techniques, workload)
     model = models.served[0].model
     if config.cluster.spot is not None:
+        from simulator.experiment.spot import spot  # here, so that other runs start sooner
+
         found = spot(config, model, workload, lambda spec: _Kind(spec, model, techniques, workload))
         return Assembly(found.servers, found.front, found.gpus, found.kinds, found.costs, found.meters)
     servers: list[Server] = []
@@ -114,9 +116,11 @@ class _Kind:
     """One kind of instance: what its servers share (the cost model) and how to make one."""
 
     def __init__(self, spec: InstanceSpec, model: Transformer, techniques: Stack, workload: Workload) -> None:
-        profile, engine = techniques.profile(load_profile(spec.hardware)), load_engine(spec.engine.name)
+        gpu, engine = load_profile(spec.hardware), load_engine(spec.engine.name)
+        scheduler = settled(spec.scheduler, engine, gpu, server=spec.engine.server)
+        spec, profile = spec.model_copy(update={"scheduler": scheduler}), techniques.profile(gpu)
         build = engine.build(spec.engine.version, _chosen(spec.engine.async_scheduling))
-        limit = getattr(SCHEDULERS.make(spec.scheduler.name, spec.scheduler.params), "max_num_seqs", None)
+        limit = getattr(SCHEDULERS.make(scheduler.name, scheduler.params), "max_num_seqs", None)
         build = techniques.build(build.serving(limit), engine)
         model = model.with_precision(spec.quantization, spec.kv_cache_dtype)
         experts = spec.tensor_parallel if spec.expert_parallel else 1
@@ -182,6 +186,7 @@ class _Kind:
             "pipeline_parallel": spec.pipeline_parallel,
             "expert_parallel": self.parallel.expert,
             "scheduler": spec.scheduler.name,
+            "limits": limits_of(spec.scheduler),
             "kv_blocks": self.blocks,
             "block_size": self.block_size,
             "max_model_len": self.max_model_len,

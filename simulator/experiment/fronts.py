@@ -1,4 +1,7 @@
-"""From ``cluster:`` to what stands before the instances: a router, migration, or a split of prefill and decode."""
+"""From ``cluster:`` to what stands before the instances: a router, migration, or a split of prefill and decode.
+
+What most clusters have none of is loaded for those that do, so that the others start sooner.
+"""
 
 from simulator.cluster.divided import Among, Divided
 from simulator.cluster.front import Front
@@ -6,10 +9,7 @@ from simulator.cluster.registry import ROUTERS
 from simulator.cluster.router import Router
 from simulator.core import InputError
 from simulator.experiment.cluster_sections import MigrationSpec
-from simulator.experiment.disaggregation import disaggregated
-from simulator.experiment.fleets import fleet
 from simulator.experiment.groups import Group, topology_of
-from simulator.experiment.migration import lending, migrating
 from simulator.experiment.schema import ClusterSpec
 from simulator.experiment.served import Models
 
@@ -66,17 +66,27 @@ def _front(cluster: ClusterSpec, group: Group, seed: int) -> Router | Front:
     """Return what stands before the instances of one model."""
     router = ROUTERS.make(cluster.router.name, cluster.router.params)
     if any(spec.role != "mixed" for spec in group.specs):
+        from simulator.experiment.disaggregation import disaggregated
+
         return disaggregated(cluster.disaggregation, group, router)
     among = router
     if len(group.members) < sum(spec.count for spec in cluster.instances):
         among = Among(router, group.members)
     if cluster.faults is not None or cluster.autoscaling is not None:
+        from simulator.experiment.fleets import fleet
+
         copying = None
         if cluster.faults is not None and cluster.faults.in_flight == "migrate":
+            from simulator.experiment.migration import migrating
+
             copying = migrating(MigrationSpec(), group, among).copying
         return fleet(cluster, group, among, copying, seed)
     if cluster.migration is not None:
+        from simulator.experiment.migration import migrating
+
         return migrating(cluster.migration, group, among)
     if cluster.borrowing is not None:
+        from simulator.experiment.migration import lending
+
         return lending(cluster.borrowing, group, among)
     return router

@@ -108,6 +108,12 @@ def _known(kind: str, value: Any, names: list[str]) -> Any:
 
 
 def _check_policy(registry: Registry[Any], choice: Named) -> Named:
+    _check_parameters(registry, choice)
+    _check_together(registry, choice.name, choice.params)
+    return choice
+
+
+def _check_parameters(registry: Registry[Any], choice: Named) -> None:
     try:
         parameters = registry.parameters(choice.name)
     except InputError as error:
@@ -121,11 +127,13 @@ def _check_policy(registry: Registry[Any], choice: Named) -> Named:
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in choice.params:
             raise problem(InputError(f"{policy} needs the parameter '{key}'"))
+
+
+def _check_together(registry: Registry[Any], name: str, params: dict[str, Any]) -> None:
     try:
-        registry.make(choice.name, choice.params)  # its constructor knows which values cannot go together
+        registry.make(name, params)  # its constructor knows which values cannot go together
     except InputError as error:
         raise problem(error) from None
-    return choice
 
 
 def describe_policies(registry: Registry[Any]) -> list[dict[str, Any]]:
@@ -167,7 +175,14 @@ def _check_value(key: str, value: Any, annotation: Any) -> None:
 def _check_scheduler(choice: Named) -> Named:
     from simulator.scheduling.registry import SCHEDULERS
 
-    return _check_policy(SCHEDULERS, choice)
+    if choice.name != "vllm":
+        return _check_policy(SCHEDULERS, choice)
+    from simulator.scheduling.vllm import TOKENS, with_limits
+
+    # Left out, the requests are fitted to the tokens asked for: few tokens alone are no mistake.
+    _check_parameters(SCHEDULERS, choice)
+    _check_together(SCHEDULERS, choice.name, with_limits({"max_num_batched_tokens": TOKENS, **choice.params}))
+    return choice
 
 
 def _check_router(choice: Named) -> Named:

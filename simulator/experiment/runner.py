@@ -12,11 +12,10 @@ from simulator.core import InputError, Streams
 from simulator.engine.ledger import Ledger
 from simulator.experiment.assemble import Assembly, assemble
 from simulator.experiment.costs import bill
-from simulator.experiment.fleets import up_seconds
 from simulator.experiment.load import LoadedExperiment, Variant
 from simulator.experiment.metrics import RequestTable, count_moves, summarize, summarize_models
 from simulator.experiment.results import ResultsFolder, optional_columns
-from simulator.experiment.schema import Slo
+from simulator.experiment.schema import ClusterSpec, Slo
 from simulator.experiment.techniques.stack import workload_of
 from simulator.workload.table import Workload
 
@@ -108,7 +107,7 @@ def _run(
     answers = table.answers()
     tokens = int(answers.output_tokens[answers.completed].sum())
     metrics |= count_moves(cluster.moves)
-    up = up_seconds(cluster, table)
+    up = _up_seconds(cluster, table, config.cluster)
     if up is not None:
         pairs = zip(assembly.meters, up, strict=True)
         metrics["gpu_hours"] = sum(meter.gpus * seconds for meter, seconds in pairs) / 3600
@@ -135,6 +134,15 @@ def _run(
     if interrupted:
         summary["interrupted"] = True
     return summary, interrupted
+
+
+def _up_seconds(cluster: Cluster, table: RequestTable, spec: ClusterSpec) -> list[float] | None:
+    """Return how long each instance was up; None where all always are."""
+    if spec.faults is None and spec.autoscaling is None and spec.spot is None:
+        return None
+    from simulator.experiment.fleets import up_seconds
+
+    return up_seconds(cluster, table)
 
 
 def _by_model(table: RequestTable, assembly: Assembly, ledgers: Sequence[Ledger], slo: Slo) -> dict[str, Any]:

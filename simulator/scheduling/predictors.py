@@ -9,15 +9,12 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from hashlib import blake2b
 from math import asin, exp, pi, sin, sqrt
-from statistics import NormalDist
 from typing import Any, Literal
 
 from simulator.core import InputError, Request
 from simulator.core.registry import Registry
 
 PredictorChoice = str | dict[str, Any]  # as YAML has it: a name, or a mapping of ``kind`` and parameters
-
-_NORMAL = NormalDist()
 
 
 class Predictor(ABC):
@@ -75,12 +72,15 @@ class Noisy(Predictor):
     def __init__(self, *, sigma: float, seed: int = 0) -> None:
         if sigma < 0:
             raise InputError(f"sigma is {sigma}", hint="the error's standard deviation on ln(length): 0 or more")
+        from statistics import NormalDist
+
         self.sigma = sigma
         self.seed = seed
+        self._normal = NormalDist()
 
     def predict(self, request: Request, made: int = 0) -> float:
         """Return the wrong length, always the same for a request."""
-        return request.output_tokens * exp(self.sigma * _NORMAL.inv_cdf(uniform(request, self.seed, "noisy")))
+        return request.output_tokens * exp(self.sigma * self._normal.inv_cdf(uniform(request, self.seed, "noisy")))
 
 
 @PREDICTORS.register("rank")

@@ -6,8 +6,9 @@ import pytest
 from support.fleet_worlds import server
 from support.worlds import ITERATION_PS, InstanceSetup, table
 
+from simulator.cluster.autoscaler import Autoscaler
 from simulator.cluster.autoscalers.schedule import Schedule
-from simulator.cluster.autoscaling import Autoscaler, Scaling
+from simulator.cluster.autoscaling import Scaling
 from simulator.cluster.cluster import Cluster
 from simulator.cluster.faults import Fault, FaultEvent, Faults, RandomFaults
 from simulator.cluster.fleet import Fleet, Loss, State

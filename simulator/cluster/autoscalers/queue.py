@@ -1,6 +1,6 @@
 """One instance more while requests wait, one less when none does."""
 
-from simulator.cluster.autoscaling import Autoscaler
+from simulator.cluster.autoscaler import Autoscaler
 from simulator.cluster.fleet import Fleet, State
 from simulator.cluster.registry import autoscaler
 from simulator.core import InputError

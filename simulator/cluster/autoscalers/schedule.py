@@ -4,7 +4,7 @@ from bisect import bisect_right
 
 from typing_extensions import TypedDict
 
-from simulator.cluster.autoscaling import Autoscaler
+from simulator.cluster.autoscaler import Autoscaler
 from simulator.cluster.fleet import Fleet
 from simulator.cluster.registry import autoscaler
 from simulator.core import InputError

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from simulator.cluster.autoscaling import Autoscaler
+from simulator.cluster.autoscaler import Autoscaler
 from simulator.cluster.fleet import Fleet, State
 from simulator.cluster.registry import autoscaler
 from simulator.core import InputError, Request

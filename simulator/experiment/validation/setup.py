@@ -7,14 +7,9 @@ from simulator.core.yaml_source import Place, YamlSource
 from simulator.experiment.checking import validate
 from simulator.experiment.named import scheduler_of
 from simulator.experiment.schema import Experiment
-from simulator.hardware.registry import load_profile
 
 # What a scheduler calls the most requests and the most tokens of an iteration, where not as vLLM's.
 _LIMITS = {"trtllm": ("max_batch_size", "max_num_tokens")}
-# vLLM's default limits (requests, tokens of an iteration) go by the GPU: EngineArgs.get_batch_defaults of vLLM 0.9 and
-# later has smaller ones below 70 GiB and on any A100, and twice to four times the tokens without a server before it.
-_LARGE_BYTES = 70 * 2**30
-_LARGE, _SMALL = {True: (1024, 8192), False: (1024, 16384)}, {True: (256, 2048), False: (256, 8192)}
 
 
 @dataclass(frozen=True)
@@ -56,21 +51,9 @@ class Setup:
         }
         return validate(YamlSource(tree, {(): Place(workload, workload)}))
 
-    def _limits(self) -> tuple[int | None, int | None]:
-        """Return the most requests and tokens of an iteration: those given, else vLLM's for the GPU, else None."""
-        requests, tokens = self.max_num_seqs, self.max_num_batched_tokens
-        if scheduler_of(self.engine) != "vllm" or (requests and tokens):
-            return requests, tokens
-        profile = load_profile(self.hardware)
-        large = profile.memory.capacity >= _LARGE_BYTES and not profile.name.startswith("a100")
-        usual_requests, usual_tokens = (_LARGE if large else _SMALL)[self.server]
-        # vLLM lowers a default to what was asked for, too.
-        requests = requests or min(usual_requests, tokens or usual_requests)
-        return requests, tokens or max(usual_tokens, requests)
-
     def _instance(self) -> dict[str, Any]:
         names = _LIMITS.get(scheduler_of(self.engine), ("max_num_seqs", "max_num_batched_tokens"))
-        limits = dict(zip(names, self._limits(), strict=True))
+        limits = dict(zip(names, (self.max_num_seqs or None, self.max_num_batched_tokens or None), strict=True))
         engine = {"name": self.engine, "version": self.version, "async_scheduling": self.asynchronous}
         engine |= {} if self.server else {"server": False}
         settings = {

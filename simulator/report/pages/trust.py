@@ -59,6 +59,7 @@ def _kind(kind: Mapping[str, Any]) -> str:
     if kind.get("engine") and kind.get("scheduler"):
         parts[0] = f"{kind['engine']}, policy {kind['scheduler']}"
     parts += [f"{short} {kind[name]}" for name, short in _SPLITS if kind.get(name) not in (None, 1)]
+    parts += [f"{name} {number(float(most))}" for name, most in (kind.get("limits") or {}).items()]
     if kind.get("kv_blocks") is not None:
         parts.append(f"{number(float(kind['kv_blocks']))} KV blocks of {kind.get('block_size')} tokens")
     what = f"{kind['model']} on " if kind.get("model") else ""

@@ -1,15 +1,17 @@
 """Measured serving points: what the simulator itself measured is found again without error, the rest is reported."""
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from simulator.core import InputError
 from simulator.experiment.validation.point import read_points
 from simulator.experiment.validation.points import simulate_point, validate_points
+from simulator.experiment.validation.predict import predict
 from simulator.experiment.validation.setup import Setup
+from simulator.workload.table import Workload
 
 MEASURED = Path(__file__).parents[3] / "../shared/measured/serving_points.csv"
 ROW = {
@@ -189,8 +191,6 @@ def test_servers_have_the_limits_that_their_origin_starts_them_with(tmp_path, ro
     assert (setup.max_num_seqs, setup.max_num_batched_tokens) == limits
     (instance,) = setup.experiment("any").cluster.instances
     named = {"trtllm": ("max_batch_size", "max_num_tokens"), "vllm": ("max_num_seqs", "max_num_batched_tokens")}
-    if setup.engine == "vllm" and limits[0] is None:
-        limits = (1024, 8192)  # vLLM's own for an H100
     expected = dict(zip(named[setup.engine], limits, strict=True)) if limits[0] else {}
     assert instance.scheduler.name == setup.engine and instance.scheduler.params == expected
 
@@ -220,22 +220,19 @@ def test_a_time_that_was_not_measured_counts_for_nothing(tmp_path, row, tpot, tt
 
 
 @pytest.mark.parametrize(
-    ("gpu", "given", "limits"),
+    ("setup", "limits"),
     [
-        ("h200_sxm", {}, (1024, 8192)),
-        ("rtx_pro_6000", {}, (1024, 8192)),
-        ("rtx_pro_6000", {"server": False}, (1024, 16384)),
-        ("a100_sxm", {}, (256, 2048)),
-        ("rtx_4090", {"server": False}, (256, 8192)),
-        ("l40s", {"max_num_seqs": 512}, (512, 2048)),
-        ("l40s", {"max_num_seqs": 4096}, (4096, 4096)),
-        ("l40s", {"max_num_batched_tokens": 128}, (128, 128)),
+        (Setup("h100_sxm", "llama-3.2-1b"), (1024, 8192)),
+        (Setup("rtx_pro_6000", "llama-3.2-1b", server=False), (1024, 16384)),
+        (Setup("a100_sxm", "llama-3.2-1b"), (256, 2048)),
+        (Setup("l40s", "llama-3.2-1b", max_num_batched_tokens=128), (128, 128)),
+        (Setup("l40s", "llama-3.2-1b", max_num_seqs=0, max_num_batched_tokens=4096), (256, 4096)),
     ],
 )
-def test_limits_that_nobody_recorded_are_vllms_for_the_gpu(gpu, given, limits):
-    setup = replace(Setup(gpu, "llama-3.2-1b"), **given)
-    (instance,) = setup.experiment("any").cluster.instances
-    assert instance.scheduler.params == dict(zip(("max_num_seqs", "max_num_batched_tokens"), limits, strict=True))
+def test_limits_that_nobody_recorded_are_vllms_for_the_gpu(setup, limits):
+    one = Workload("one", "", np.zeros(1, np.int64), np.array([100]), np.array([2]))
+    (kind,) = predict(setup, one).kinds
+    assert kind["limits"] == dict(zip(("max_num_seqs", "max_num_batched_tokens"), limits, strict=True))
 
 
 def test_names_case_order_and_spaces_are_forgiven(tmp_path):
