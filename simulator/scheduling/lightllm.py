@@ -1,4 +1,4 @@
-"""LightLLM: memory by the token, and three ways to decide who may start."""
+"""LightLLM: memory by the token, and four ways to decide who may start."""
 
 from collections import deque
 from typing import Literal
@@ -23,9 +23,10 @@ _MOST_SAMPLINGS, _ENOUGH_SAMPLES = 5, 200
 class LightLLM(PromptBatches):
     """Batches of whole prompts by arrival; every ``wait`` decode iterations it is asked whether more can start.
 
-    ``router``: ``conservative`` reserves the declared longest output of each, ``aggressive`` only what is there, up to
-    99 % of memory; ``past_future`` draws the outputs of all several times from those of the last 200 finished requests
-    (given that they are longer than what is made already) and admits if each drawing's peak leaves 5 % free.
+    ``router``: ``conservative`` reserves what all hold at once if each makes its declared longest output, ``reserve``
+    the sum of all prompts and longest outputs (as the artifact's behavior-analysis), ``aggressive`` only what is there,
+    up to 99 % of memory; ``past_future`` draws the outputs of all several times from those of the last 200 finished
+    requests (given that they are longer than what is made already) and admits if each drawing's peak leaves 5 % free.
     ``max_new_tokens``: the longest output that clients declare; one who gets more declared that much.
     ``max_num_seqs``: most requests running at once. ``max_num_batched_tokens``: most prompt tokens of a batch; longer
     prompts fail. ``seed``: of the drawings, which differ from instance to instance. Whoever came last is evicted
@@ -40,7 +41,7 @@ class LightLLM(PromptBatches):
     def __init__(
         self,
         *,
-        router: Literal["conservative", "aggressive", "past_future"] = "past_future",
+        router: Literal["conservative", "reserve", "aggressive", "past_future"] = "past_future",
         max_new_tokens: int = 2048,
         max_num_seqs: int = 1000,
         max_num_batched_tokens: int = 8192,
@@ -106,6 +107,8 @@ class LightLLM(PromptBatches):
         if self.router == "aggressive":
             return 0 if kv.used + kv.blocks_for(request.tokens) <= _WATERMARK * kv.total else FOREVER
         room, left = kv.total * kv.block_size, self._left(request)
+        if self.router == "reserve":
+            return 0 if self._reserved.total + request.tokens + left <= room else FOREVER
         if self.router == "conservative":
             return self._reserved.iterations_until_fits(request.tokens, left, self.decodes.iteration, room)
         room = int(room * (1 - _SPARE))

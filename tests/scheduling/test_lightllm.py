@@ -61,6 +61,18 @@ def test_conservative_admission_reserves_the_declared_output():
     assert engine.run() == [2]
 
 
+def test_who_adds_up_all_longest_outputs_lets_nobody_in_before_one_ended():
+    def third(router):
+        engine = Stepper("lightllm", blocks=120, router=router, max_new_tokens=40, wait=1)
+        for _ in range(3):
+            engine.new(10, output=30)
+            engine.step()
+        return started(engine, 40)[2]
+
+    # 2 x 49 tokens and 49 more are too many for 120 if all end at once; by their ends, the third fits sooner.
+    assert third("reserve") > third("conservative") > 0
+
+
 def test_aggressive_admission_fills_memory_and_evicts_the_newest():
     engine = Stepper("lightllm", blocks=100, router="aggressive", wait=1)
     requests = [engine.new(33, output=20) for _ in range(3)]

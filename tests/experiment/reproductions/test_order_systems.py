@@ -51,8 +51,22 @@ def test_kendalls_tau_is_scipys():
 def test_trail_preempts_and_is_faster_than_fcfs_where_memory_is_short():
     setup = setup_of("trail")
     assert isinstance(setup, trail.TrailSetup)
-    found = {name: trail.measure(setup.world(name), setup.lengths, 18.0, 700, 0) for name in ("fcfs", "trail")}
+    lengths = setup.tight.lengths
+    found = {name: trail.measure(setup.world(f"tight_{name}"), lengths, 18.0, 700, 0) for name in ("fcfs", "trail")}
     latency, ttft, _, preemptions = zip(*found.values(), strict=True)
     assert latency[0] > 1.2 * latency[1]
     assert ttft[0] > 1.5 * ttft[1]
     assert preemptions[1] > preemptions[0] > 0
+
+
+def test_trail_is_fcfs_while_there_is_a_place_for_all_and_faster_beyond():
+    setup = setup_of("trail")
+    assert isinstance(setup, trail.TrailSetup)
+
+    def measured(rate):
+        return [trail.measure(setup.world(name), setup.lengths, rate, 800, 0) for name in ("fcfs", "trail")]
+
+    few, many = measured(20.0), measured(60.0)
+    assert few[0] == few[1]
+    assert many[0][0] > 1.1 * many[1][0]
+    assert many[0][1] > 1.76 * many[1][1]
