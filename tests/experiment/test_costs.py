@@ -32,10 +32,23 @@ def meter(draw, price=2.0, gpus=2):
 
 
 def test_energy_is_the_curve_while_it_iterates_and_idle_power_between():
-    # Four iterations of 1, 2, 3 and 4 s with 50 decodes: 200 tokens x 1e9 FLOPs in 10 s of 2 GPUs x 1e12 FLOP/s = 1 %.
-    run = ledger(first=PS_PER_S, growth=PS_PER_S, iterations=4, decodes=50)
+    # Four iterations of 2.5 s with 50 decodes: 50 tokens x 1e9 FLOPs in 2.5 s of 2 GPUs x 1e12 FLOP/s are 1 %.
+    run = ledger(first=5 * PS_PER_S // 2, iterations=4, decodes=50)
     draw = Draw(tdp="700W", idle="40W", curve=CURVE)
     assert meter(draw).joules(run, 15.0) == pytest.approx(2 * ((100 + 200 * 0.1) * 10 + 40 * 5))
+
+
+# A run of iterations grows by a few nanoseconds each; a thousand times that is more than any does.
+@pytest.mark.parametrize(("most_growth", "error"), [(PS_PER_S // 10**8, 1e-12), (PS_PER_S // 10**5, 1e-6)])
+@given(data=st.data(), count=st.integers(1, 400), decodes=st.integers(0, 300))
+def test_iterations_that_grow_draw_what_each_by_itself_does(most_growth, error, data, count, decodes):
+    growth = data.draw(st.integers(0, most_growth))
+    first, draw, alone = PS_PER_S // 100, Draw(tdp="700W", idle="40W", curve=CURVE), Ledger()
+    together = ledger(first=first, growth=growth, iterations=count, decodes=decodes)
+    for index in range(count):
+        columns = {"first": first + index * growth, "iterations": 1, "decodes": decodes}
+        alone.add_packed_run(pack_run(*(columns.get(name, 0) for name in RUN_COLUMNS)))
+    assert meter(draw).joules(together, 9.0) == pytest.approx(meter(draw).joules(alone, 9.0), rel=error)
 
 
 def test_prompt_tokens_count_like_decodes():
