@@ -40,9 +40,12 @@ class ExpertTimes:
         self.most_tokens = float(min(grid.axes[0].knots[-1] for grid, _ in measured))
         # A GPU that holds more of every expert does all that this one does: where it was measured faster, a slow kernel
         # was timed here (TensorRT-LLM's for Llama 4 Scout on two GPUs took four times as long as on one).
-        grids = [grid for grid, _ in measured] + self._fuller(hidden, experts, dtype)
-        times = [grid.at(tokens) * np.maximum(tokens / grid.axes[0].knots[-1], 1.0) for grid in grids]
-        return np.asarray(np.fmin.reduce(times))
+        seconds = _fastest([grid for grid, _ in measured], tokens)
+        if fuller := self._fuller(hidden, experts, dtype):
+            most = _fastest(fuller, tokens)
+            self.note += "; slow ones as a larger share" if (most < seconds).any() else ""
+            seconds = np.fmin(seconds, most)
+        return seconds
 
     def _fuller(self, hidden: int, experts: Experts, dtype: Dtype) -> list[Grid]:
         """Return what was measured with each expert split over fewer GPUs."""
@@ -88,6 +91,11 @@ class ExpertTimes:
         flops = 2 * rows * weights
         moved = WEIGHT_BYTES[dtype] * chosen * weights + 2.0 * rows * (2 * hidden + 2 * experts.ffn / self._tp)
         return self._profile.gemm.table(flops, moved)
+
+
+def _fastest(grids: Iterable[Grid], tokens: Float) -> Float:
+    times = [grid.at(tokens) * np.maximum(tokens / grid.axes[0].knots[-1], 1.0) for grid in grids]
+    return np.asarray(np.fmin.reduce(times))
 
 
 def _split(grids: Iterable[Grid], tensor_parallel: int, expert_parallel: int, distribution: str) -> Grid | None:

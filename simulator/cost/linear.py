@@ -44,13 +44,14 @@ class LinearTimes:
             self.notes[f"linear {linear.name} {linear.dtype}"] = f"roofline{only}"
             return self._roofline(linear, tokens)
         self.most_tokens = float(found.axes[2].knots[-1])
-        seconds = _read(found, linear, tokens) - self._quantizing(linear, tokens)
+        seconds, note = _read(found, linear, tokens) - self._quantizing(linear, tokens), f"measured ({self._library})"
         if linear.dtype == "fp8_block" and captured:
             others = [_find(tables, library, linear.dtype) for library in self._captured if library != self._library]
             if not any(others):
                 assert self._library is not None
                 # Nobody timed them without the launch: products by tensor read and multiply as much.
                 others = [_find(tables, self._library, "fp8")]
+                note += "; in replayed graphs as by tensor" if any(others) else ""
             for other in filter(None, others):
                 seconds = np.where(tokens <= captured, np.fmin(seconds, _read(other, linear, tokens)), seconds)
         holes = ~np.isfinite(seconds)
@@ -58,8 +59,7 @@ class LinearTimes:
             seconds = np.where(holes, self._roofline(linear, tokens), seconds)
             self.notes[f"linear {linear.name} {linear.dtype}"] = f"{self._library}, roofline where it has holes"
         else:
-            far = _beyond(found, linear)
-            self.notes[f"linear {linear.name} {linear.dtype}"] = f"measured ({self._library})" + far
+            self.notes[f"linear {linear.name} {linear.dtype}"] = note + _beyond(found, linear)
         return seconds
 
     def _quantizing(self, linear: Linear, tokens: Float) -> Float:

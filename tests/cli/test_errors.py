@@ -1,17 +1,13 @@
 """Every mistake in an experiment or a command exits 2 with one message that names the place; none gives a traceback."""
 
 import pytest
+from support.small import SMALL
 
 from simulator.cli.main import main
 
-EXPERIMENT = """\
-workload:
-  arrivals: {process: poisson, rate: 5/s}
-  prompt: {distribution: fixed, tokens: 100}
-  output: {distribution: fixed, tokens: 10}
-  requests: 20
-model: llama-3.1-8b
-cluster:
+EXPERIMENT = (
+    SMALL
+    + """\
   instances:
     - {count: 2, hardware: h100_sxm, scheduler: vllm}
   router: least_outstanding
@@ -20,6 +16,7 @@ compare:
   one: {}
   other: {"cluster.router": round_robin}
 """
+)
 
 
 def run(capsys, *args):

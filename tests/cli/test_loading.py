@@ -6,20 +6,17 @@ import subprocess
 import sys
 
 import pytest
+from support.small import SMALL
 
 from simulator.cli.loading import loading
 
-EXPERIMENT = """\
-workload:
-  arrivals: {process: poisson, rate: 5/s}
-  prompt: {distribution: fixed, tokens: 100}
-  output: {distribution: fixed, tokens: 10}
-  requests: 20
-model: llama-3.1-8b
-cluster:
+EXPERIMENT = (
+    SMALL
+    + """\
   instances: [{count: 2, hardware: h100_sxm}]
   router: "own:Own"
 """
+)
 
 OWN = """
 from simulator.cluster.router import Router

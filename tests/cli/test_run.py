@@ -8,22 +8,19 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from support.small import SMALL
 
 from simulator.cli.main import main
 from simulator.core.errors import InputError
 from simulator.experiment import runner
 
-EXPERIMENT = """\
-workload:
-  arrivals: {process: poisson, rate: 5/s}
-  prompt: {distribution: fixed, tokens: 100}
-  output: {distribution: fixed, tokens: 10}
-  requests: 20
-model: llama-3.1-8b
-cluster:
+EXPERIMENT = (
+    SMALL
+    + """\
   instances: [{hardware: h100_sxm}]
 compare: {one: {}, two: {cluster.router: round_robin}}
 """
+)
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_where_one_library_was_measured_products_by_tensor_tell_what_block_wise_
     times = LinearTimes(gpu([launched, by_tensor]), LIBRARY, [LIBRARY])
     block = Linear("square", 1024, 1024, "fp8_block")
     assert seconds(times, block, 64, 513, captured=512) == pytest.approx([9e-6, 300e-6])
+    assert times.notes["linear square fp8_block"] == f"measured ({LIBRARY}); in replayed graphs as by tensor"
     alone = LinearTimes(gpu([launched]), LIBRARY, [LIBRARY])
     assert seconds(alone, block, 64, captured=512) == pytest.approx([300e-6])
 

@@ -3,21 +3,18 @@
 import shutil
 
 import pytest
+from support.small import SMALL
 
 from simulator.core.errors import InputError
 from simulator.experiment.load import load_experiment
 from simulator.experiment.named import Named
 
-BASE = """\
-workload:
-  arrivals: {process: poisson, rate: 5/s}
-  prompt: {distribution: fixed, tokens: 100}
-  output: {distribution: fixed, tokens: 10}
-  requests: 20
-model: llama-3.1-8b
-cluster:
+BASE = (
+    SMALL
+    + """\
   instances: [{hardware: h100_sxm}]
 """
+)
 TRACE = """\
 workload: {trace: data/trace.csv, limit: 5}
 model: llama-3.1-8b

@@ -1,21 +1,18 @@
 """What ``sweep:`` may say and which runs come of it."""
 
 import pytest
+from support.small import SMALL
 
 from simulator.core.errors import InputError
 from simulator.experiment.load import load_experiment
 
-BASE = """\
-seed: 3
-workload:
-  arrivals: {process: poisson, rate: 5/s}
-  prompt: {distribution: fixed, tokens: 100}
-  output: {distribution: fixed, tokens: 10}
-  requests: 20
-model: llama-3.1-8b
-cluster:
+BASE = (
+    "seed: 3\n"
+    + SMALL
+    + """\
   instances: [{hardware: h100_sxm}]
 """
+)
 
 
 @pytest.fixture
