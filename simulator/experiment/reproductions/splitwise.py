@@ -14,7 +14,7 @@ from simulator.cluster.front import Front
 from simulator.cluster.handover import Handover, KVShape
 from simulator.cluster.splitwise import Splitwise, TokenJSQ
 from simulator.cluster.topology import Place, Topology
-from simulator.core import Streams
+from simulator.core import InputError, Streams
 from simulator.core.quantity import Bandwidth, Rate, Size
 from simulator.cost.published_table import TimeTable
 from simulator.experiment.reproductions.tools.batch_table import BatchTable
@@ -33,6 +33,7 @@ from simulator.workload.spec import WorkloadSpec
 Float = NDArray[np.float64]
 _PRECISION = 0.02
 _STRIDE = 1.08  # in two halvings below the precision
+_AT_ONCE = 1000.0  # times the rate a search begins at: about as if all requests came at one time
 _LAYERS = 70
 _PERCENTILES = (50, 90, 99)
 # With the best split that was found: of what is searched, else of what is given.
@@ -231,13 +232,18 @@ def best_rates(
 
 
 def _highest(meets: Callable[[float], bool], start: float) -> float:
-    """Return the highest rate that meets, from below; in small steps from a guess, for overload takes long."""
+    """Return the highest rate that meets, from below; in small steps from a guess, for overload takes long.
+
+    InputError where requests are so few that all at one time would meet.
+    """
     low, high, at = 0.0, np.inf, start
     while high > 1 and (not low or high / low > 1 + _PRECISION):
         if meets(at):
             low = at
         else:
             high = at
+        if low > _AT_ONCE * start:
+            raise InputError(f"every rate up to {low:g} requests/s meets the objectives", hint="take more requests")
         at = low * _STRIDE if high == np.inf else high / _STRIDE if not low else (low * high) ** 0.5
     return low
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from simulator.core import InputError
 from simulator.experiment.reproductions.splitwise import Cluster, Objectives, _highest, best_rates
 from simulator.experiment.reproductions.tools.batch_table import BatchTable
 from simulator.experiment.reproductions.tools.reproduce import setup_of
@@ -28,6 +29,11 @@ def test_the_highest_rate_is_found_from_below_within_two_percent(start):
 
 def test_a_cluster_that_meets_nothing_has_no_rate():
     assert _highest(lambda rate: False, 5.0) == 0.0
+
+
+def test_too_few_requests_to_miss_anything_are_an_error_not_a_search_without_end():
+    with pytest.raises(InputError, match="take more requests"):
+        _highest(lambda rate: True, 5.0)
 
 
 def test_machines_move_between_the_two_sides(small):
