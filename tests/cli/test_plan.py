@@ -1,6 +1,8 @@
 """What ``tokenyard plan`` prints, writes and exits with."""
 
+import io
 import json
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
@@ -24,6 +26,16 @@ search: {probe: 200, finalists: 2}
 """
 
 
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """Return the experiment's file, the folder of its plan, and what the command exited with, printed and noted."""
+    folder, shown, noted = tmp_path_factory.mktemp("planned"), io.StringIO(), io.StringIO()
+    (folder / "small.yaml").write_text(PLAN)
+    with redirect_stdout(shown), redirect_stderr(noted), pytest.raises(SystemExit) as end:
+        main(["plan", str(folder / "small.yaml"), "--out", str(folder / "out"), "--jobs", "1"])
+    return folder / "small.yaml", folder / "out", (end.value.code or 0, shown.getvalue(), noted.getvalue())
+
+
 @pytest.fixture
 def file(tmp_path):
     file = tmp_path / "small.yaml"
@@ -38,30 +50,30 @@ def call(capsys, *args):
     return end.value.code or 0, captured.out, captured.err
 
 
-def test_the_answer_is_a_table_a_winner_its_confirmation_and_the_next_smaller(capsys, file, tmp_path):
-    code, out, err = call(capsys, "plan", file, "--out", tmp_path / "out", "--jobs", 1)
+def test_the_answer_is_a_table_a_winner_its_confirmation_and_the_next_smaller(planned):
+    _, folder, (code, out, err) = planned
     assert code == 0
     assert "Winner: " in out
     assert "confirmed by a run of its own" in out
     assert "fails: TTFT p99" in out
     assert "USD per million output tokens" in out
     assert "2 candidates" in err
-    written = {path.name for path in (tmp_path / "out" / "small").iterdir()}
+    written = {path.name for path in (folder / "small").iterdir()}
     assert {"plan.json", "plan.html", "winner.yaml", "smaller.yaml", "simulations.jsonl", "small-winner"} <= written
 
 
-def test_json_is_the_plan_and_nothing_else(capsys, file, tmp_path):
-    code, out, _ = call(capsys, "plan", file, "--out", tmp_path / "out", "--jobs", 1, "--json")
+def test_json_is_the_plan_and_nothing_else(capsys, planned):
+    file, folder, _ = planned
+    code, out, _ = call(capsys, "plan", file, "--out", folder, "--jobs", 1, "--json")
     assert code == 0
     answer = json.loads(out)
-    assert answer == json.loads((tmp_path / "out" / "small" / "plan.json").read_text())
+    assert answer == json.loads((folder / "small" / "plan.json").read_text())
     for candidate in answer["candidates"]:
         assert {"name", "gpus", "cost_per_hour", "metrics", "feasible", "reason"} <= set(candidate)
 
 
-def test_the_winners_file_is_ready_for_run(capsys, file, tmp_path):
-    call(capsys, "plan", file, "--out", tmp_path / "out", "--jobs", 1)
-    winner = tmp_path / "out" / "small" / "winner.yaml"
+def test_the_winners_file_is_ready_for_run(capsys, planned, tmp_path):
+    winner = planned[1] / "small" / "winner.yaml"
     code, out, _ = call(capsys, "run", winner, "--out", tmp_path / "run", "--json", "--no-report")
     assert code == 0
     assert json.loads(out)["runs"][0]["metrics"]["p99_ttft_ms"] <= 300

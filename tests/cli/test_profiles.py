@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -26,13 +27,14 @@ def test_without_a_command_it_lists(capsys):
     assert "vllm-0.24.0" in mine["tables"]
 
 
-def test_show_draws_and_tells(capsys, tmp_path):
-    code, out, err = run(capsys, "show", "rtx_4090", "--out", tmp_path / "plots")
+def test_show_draws_into_results_and_tells(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "show", "rtx_4090")
     assert code == 0
     assert "128 multiprocessors" in out
     assert "layer_attention" in out
     for ending, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
-        file = tmp_path / f"plots/rtx_4090.{ending}"
+        file = Path(f"results/profiles/rtx_4090.{ending}")
         assert file.read_bytes().startswith(start)
         assert str(file) in err.replace("\n", "")
 
@@ -45,12 +47,6 @@ def test_show_as_json(capsys, tmp_path):
     assert gemm["samples"] > 30_000
     assert gemm["p95"] < 0.04
     assert shown["provenance"]["tables"]
-
-
-def test_results_by_default(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run(capsys, "show", "rtx_4090")
-    assert (tmp_path / "results/profiles/rtx_4090.png").exists()
 
 
 def test_compare_gives_ratios_by_operator(capsys):

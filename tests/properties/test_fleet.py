@@ -4,10 +4,10 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from support.fleet_worlds import FleetWorld, fleet_worlds, simulate_fleet
-from support.worlds import history, token_times
+from support.worlds import Outcome, history, token_times
 
 from simulator.cluster.cluster import Cluster
-from simulator.cluster.fleet import State
+from simulator.cluster.fleet import Fleet, State
 from simulator.core import Status
 
 # Six times the others': 300 schedules of faults in CI, 12,000 with HYPOTHESIS_PROFILE=thorough.
@@ -16,8 +16,18 @@ _MANY = settings(max_examples=6 * settings().max_examples)
 
 @_MANY
 @given(fleet_worlds())
-def test_every_request_ends_exactly_once_whatever_fails(world: FleetWorld):
-    outcome, cluster, front = simulate_fleet(world)
+def test_every_request_ends_exactly_once_and_the_fast_path_equals_exact_steps(world: FleetWorld):
+    (fast, quick, front), (exact, slow, other) = simulate_fleet(world), simulate_fleet(world, exact_steps=True)
+    every_request_ends_exactly_once(world, fast, quick, front)
+    assert [history(request) for request in fast.requests] == [history(request) for request in exact.requests]
+    assert token_times(fast) == token_times(exact)
+    assert quick.moves == slow.moves
+    ends = max(request.finished_at for request in fast.requests)
+    indices = range(len(front.state))
+    assert [front.up_ps(at, 0, ends) for at in indices] == [other.up_ps(at, 0, ends) for at in indices]
+
+
+def every_request_ends_exactly_once(world: FleetWorld, outcome: Outcome, cluster: Cluster, front: Fleet) -> None:
     assert outcome.ended == len(outcome.requests) == len(world.workload)
     assert not front.held and not front.missing and not any(front.present)
     times = token_times(outcome)
@@ -37,18 +47,6 @@ def test_every_request_ends_exactly_once_whatever_fails(world: FleetWorld):
     for instance in cluster.instances:
         instance.core.kv.check_integrity()
         assert not instance.core.decodes and not instance.core.scheduler.queue
-
-
-@_MANY
-@given(fleet_worlds())
-def test_the_fast_path_equals_exact_steps(world: FleetWorld):
-    (fast, quick, front), (exact, slow, other) = simulate_fleet(world), simulate_fleet(world, exact_steps=True)
-    assert [history(request) for request in fast.requests] == [history(request) for request in exact.requests]
-    assert token_times(fast) == token_times(exact)
-    assert quick.moves == slow.moves
-    ends = max(request.finished_at for request in fast.requests)
-    indices = range(len(front.state))
-    assert [front.up_ps(at, 0, ends) for at in indices] == [other.up_ps(at, 0, ends) for at in indices]
 
 
 @given(fleet_worlds())

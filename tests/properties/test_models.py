@@ -107,8 +107,15 @@ def ran(values: dict[str, Any], *, exact_steps: bool = False) -> Ran:
 
 
 @given(experiments(st.sampled_from([*FRONTS])))
-def test_requests_end_once_on_instances_of_their_model_and_leave_nothing(values: dict[str, Any]):
-    run = ran(values)
+def test_models_are_kept_apart_and_the_fast_path_equals_exact_steps(values: dict[str, Any]):
+    fast, exact = ran(values), ran(values, exact_steps=True)
+    requests_end_once_on_instances_of_their_model_and_leave_nothing(fast)
+    assert [history(request) for request in fast.outcome.requests] == [history(r) for r in exact.outcome.requests]
+    assert token_times(fast.outcome) == token_times(exact.outcome)
+    assert sorted(fast.cluster.moves) == sorted(exact.cluster.moves)
+
+
+def requests_end_once_on_instances_of_their_model_and_leave_nothing(run: Ran) -> None:
     cluster, outcome = run.cluster, run.outcome
     assert outcome.ended == len(outcome.requests) == len({request.index for request in outcome.requests}) == 40
     asked = {request.index: request.model for request in outcome.requests}
@@ -134,14 +141,6 @@ def test_requests_end_once_on_instances_of_their_model_and_leave_nothing(values:
             if loan.creditor is instance and loan.taken
         )
         assert kv.free == kv.total - lent
-
-
-@given(experiments(st.sampled_from([*FRONTS])))
-def test_the_fast_path_equals_exact_steps(values: dict[str, Any]):
-    fast, exact = ran(values), ran(values, exact_steps=True)
-    assert [history(request) for request in fast.outcome.requests] == [history(r) for r in exact.outcome.requests]
-    assert token_times(fast.outcome) == token_times(exact.outcome)
-    assert sorted(fast.cluster.moves) == sorted(exact.cluster.moves)
 
 
 @settings(max_examples=5)

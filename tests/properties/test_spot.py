@@ -4,19 +4,31 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from support.spot_worlds import SpotWorld, simulate_spot, spot_worlds
-from support.worlds import history, token_times
+from support.worlds import Outcome, history, token_times
 
 from simulator.cluster.cluster import Cluster
 from simulator.cluster.spot import Spot
 from simulator.core import Status
+from simulator.engine.kv_pool import KVPool
 
 _MANY = settings(max_examples=3 * settings().max_examples)
 
 
 @_MANY
 @given(spot_worlds())
-def test_every_request_ends_exactly_once(world: SpotWorld):
-    outcome, _, front, pools = simulate_spot(world)
+def test_every_request_ends_exactly_once_and_the_fast_path_equals_exact_steps(world: SpotWorld):
+    (fast, quick, front, pools), (exact, slow, other, _) = simulate_spot(world), simulate_spot(world, exact_steps=True)
+    every_request_ends_exactly_once(world, fast, front, pools)
+    assert [history(request) for request in fast.requests] == [history(request) for request in exact.requests]
+    assert token_times(fast) == token_times(exact)
+    assert quick.moves == slow.moves
+    assert front.restarted == other.restarted
+    assert getattr(front, "configurations", None) == getattr(other, "configurations", None)
+    ends = max(request.finished_at for request in fast.requests)
+    assert front.paid_ps(0, ends) == other.paid_ps(0, ends)
+
+
+def every_request_ends_exactly_once(world: SpotWorld, outcome: Outcome, front: Spot, pools: list[KVPool]) -> None:
     assert outcome.ended == len(outcome.requests) == len(world.workload)
     assert not front.held and not any(front.serving)
     times = token_times(outcome)
@@ -29,19 +41,6 @@ def test_every_request_ends_exactly_once(world: SpotWorld):
             assert (made[0], made[-1]) == (request.first_token_at, request.finished_at)
     for pool in pools:
         pool.check_integrity()
-
-
-@_MANY
-@given(spot_worlds())
-def test_the_fast_path_equals_exact_steps(world: SpotWorld):
-    (fast, quick, front, _), (exact, slow, other, _) = simulate_spot(world), simulate_spot(world, exact_steps=True)
-    assert [history(request) for request in fast.requests] == [history(request) for request in exact.requests]
-    assert token_times(fast) == token_times(exact)
-    assert quick.moves == slow.moves
-    assert front.restarted == other.restarted
-    assert getattr(front, "configurations", None) == getattr(other, "configurations", None)
-    ends = max(request.finished_at for request in fast.requests)
-    assert front.paid_ps(0, ends) == other.paid_ps(0, ends)
 
 
 @given(spot_worlds())

@@ -80,7 +80,11 @@ def test_one_requests_way_names_them(folder):
     (move,) = way["moves"]
     assert way["spent_ms"]["transfer"] == pytest.approx(move["stopped_s"] * 1000)
     for run in (apart, migrating):
-        for row in run.table("requests.parquet").to_pylist():
+        moved = {move["request"] for move in run.table("moves.parquet").to_pylist()}
+        rows = run.table("requests.parquet").to_pylist()
+        # Reading a way takes a file's scan: those that migrated, and every fifth.
+        few = [row for row in rows if row["request"] % 5 == 0 or (run is migrating and row["request"] in moved)]
+        for row in few:
             way = request_way(run, row["request"])
             assert sum(way["spent_ms"].values()) == pytest.approx(row["e2el_ms"])
             assert min(way["spent_ms"].values()) > -1e-6

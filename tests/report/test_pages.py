@@ -3,9 +3,10 @@ import re
 import shutil
 
 import pytest
+from support.report_pages import write_page
 
 from simulator.core.errors import InputError
-from simulator.report import write_comparison, write_report
+from simulator.report import write_comparison
 from simulator.report.headline import METRICS, bases_of, difference
 from simulator.report.pages.answer import answer
 from simulator.report.pages.tables import replicas_html
@@ -92,11 +93,11 @@ def test_replicas_tell_which_differences_are_real():
 
 def test_cost_and_energy_appear_once_they_are_known(make_results, tmp_path):
     folder = make_results(tmp_path, [{"name": "a", "requests": 30}], instances=1)
-    assert "cost of a million" not in write_report(folder)[-1].read_text(encoding="utf-8")
+    assert "cost of a million" not in write_page(folder).read_text(encoding="utf-8")
     summary = json.loads((folder / "summary.json").read_text())
     summary["runs"][0]["metrics"] |= {"cost_usd": 1.25, "usd_per_million_output_tokens": 0.4, "energy_j": 5400.0}
     (folder / "summary.json").write_text(json.dumps(summary))
-    page = write_report(folder)[-1].read_text(encoding="utf-8")
+    page = write_page(folder).read_text(encoding="utf-8")
     assert re.search(r"cost of a million output tokens <small>USD</small></th><td>0.4<", page)
     assert re.search(r"energy <small>kJ</small></th><td>5.40<", page)
 

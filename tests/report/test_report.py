@@ -37,10 +37,14 @@ def test_every_plot_is_there_twice_and_not_blank(three_runs, written):
             assert path.stat().st_size < 1_000_000
 
 
-def test_the_same_results_give_the_same_report(make_results, tmp_path):
+def test_the_same_results_give_the_same_report_and_nothing_lingers_of_another(make_results, tmp_path):
     folder = make_results(tmp_path, [{"name": "a", "requests": 40}], instances=2)
     before = {path: path.read_bytes() for path in write_report(folder)}
+    (folder / "plots" / "timeline-gone.png").write_bytes(b"old")
+    (folder / "plots" / "notes.txt").write_text("mine")
     assert {path: path.read_bytes() for path in write_report(folder)} == before
+    assert not (folder / "plots" / "timeline-gone.png").exists()
+    assert (folder / "plots" / "notes.txt").exists()
 
 
 class _Tags(HTMLParser):
@@ -127,8 +131,15 @@ def test_plotly_knows_every_word_of_the_charts(written):
         pytest.param([{"name": "a", "requests": 20, "failing": 1.1}], 4, True, id="all failed"),
         pytest.param([{"name": f"run {i}", "requests": 20} for i in range(20)], 2, True, id="20 runs"),
         pytest.param([{"name": "a", "requests": 400, "rate": 50}], 64, True, id="64 instances"),
-        pytest.param([{"name": f"a rate={r}", "requests": 50, "rate": r} for r in (2, 4)], 1, True, id="rates"),
-        pytest.param([{"name": "a/b", "requests": 20}, {"name": "a b", "requests": 20}], 1, True, id="alike names"),
+        pytest.param(
+            [
+                {"name": f"{name} rate={r}", "requests": 50, "rate": r}
+                for name, r in (("a/b", 2), ("a/b", 4), ("a b", 2))
+            ],
+            1,
+            True,
+            id="rates, alike names",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("error::UserWarning")  # Matplotlib warns where a figure has no room for its labels.
@@ -156,16 +167,6 @@ def test_a_run_in_which_every_request_fails_on_arrival_has_a_page_and_a_time_lin
     assert "No request completed." in page and "exceed the context limit of 2" in page
     (path,) = write_timelines(folder)
     assert "failed #0" in gzip.decompress(path.read_bytes()).decode()
-
-
-def test_plots_of_an_earlier_report_do_not_linger(make_results, tmp_path):
-    folder = make_results(tmp_path, [{"name": "a", "requests": 20}], instances=1)
-    (folder / "plots").mkdir()
-    (folder / "plots" / "timeline-gone.png").write_bytes(b"old")
-    (folder / "plots" / "notes.txt").write_text("mine")
-    write_report(folder)
-    assert not (folder / "plots" / "timeline-gone.png").exists()
-    assert (folder / "plots" / "notes.txt").exists()
 
 
 def test_where_nothing_can_be_written_it_says_so(make_results, tmp_path):

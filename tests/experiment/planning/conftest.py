@@ -21,8 +21,13 @@ search: {probe: 300, finalists: 4}
 """
 
 
+@pytest.fixture(scope="session")
+def plan_text():
+    return PLAN
+
+
 @pytest.fixture
-def file(tmp_path):
+def file(tmp_path, plan_text):
     file = tmp_path / "small.yaml"
-    file.write_text(PLAN)
+    file.write_text(plan_text)
     return file

@@ -1,6 +1,8 @@
 """A whole plan on a small world: the answer is right, says why the others are not, and survives being killed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +22,23 @@ def without_timing(answer):
     return {key: value for key, value in answer.items() if key != "timing"}
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, plan_text):
+    """Return the folder of a plan and its answer; nobody writes into the folder."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "small.yaml").write_text(plan_text)
+    return folder / "out", make_plan(load_plan(folder / "small.yaml"), folder / "out", ONE)
+
+
 @pytest.fixture
-def answer(file, tmp_path):
-    return make_plan(load_plan(file), tmp_path / "out", ONE)
+def answer(made):
+    return made[1]
+
+
+@pytest.fixture
+def out(made, tmp_path):
+    """Return a copy of the plan's folder, to go on in."""
+    return Path(shutil.copytree(made[0], tmp_path / "out"))
 
 
 def test_the_winner_is_the_cheapest_cluster_there_is(file, answer):
@@ -48,8 +64,8 @@ def test_it_is_confirmed_and_the_next_smaller_cluster_fails(answer):
     assert "over" in smaller["missed"][0]
 
 
-def test_the_winners_yaml_runs_and_gives_the_figures_of_the_plan(answer, tmp_path):
-    loaded = load_experiment(tmp_path / "out" / "small" / "winner.yaml")
+def test_the_winners_yaml_runs_and_gives_the_figures_of_the_plan(answer, out, tmp_path):
+    loaded = load_experiment(out / "small" / "winner.yaml")
     run = run_experiment(loaded, tmp_path / "again").summary["runs"][0]
     assert run["cluster"]["gpus"] == answer["confirmation"]["winner"]["gpus"]
     assert run["metrics"] == answer["confirmation"]["winner"]["metrics"]
@@ -68,22 +84,22 @@ def test_the_front_holds_what_nothing_beats(answer):
     assert min(points)[0] == answer["candidates"][0]["cost_per_hour"]
 
 
-def test_started_again_it_simulates_nothing_and_says_the_same(file, answer, tmp_path):
-    journal = tmp_path / "out" / "small" / "simulations.jsonl"
+def test_started_again_it_simulates_nothing_and_says_the_same(file, answer, out):
+    journal = out / "small" / "simulations.jsonl"
     before = journal.read_text()
-    again = make_plan(load_plan(file), tmp_path / "out", ONE)
+    again = make_plan(load_plan(file), out, ONE)
     assert journal.read_text() == before
     assert without_timing(again) == without_timing(answer)
     assert again["timing"]["simulations_found"] == answer["simulations"]
 
 
-def test_killed_in_the_middle_of_a_line_it_goes_on_from_there(file, answer, tmp_path):
-    journal = tmp_path / "out" / "small" / "simulations.jsonl"
+def test_killed_in_the_middle_of_a_line_it_goes_on_from_there(file, answer, out):
+    journal = out / "small" / "simulations.jsonl"
     whole = journal.read_text()
     cut = whole.index("\n", len(whole) // 2) + 20  # within the line that follows the middle
     journal.write_text(whole[:cut])
     kept = whole[:cut].count("\n")
-    again = make_plan(load_plan(file), tmp_path / "out", ONE)
+    again = make_plan(load_plan(file), out, ONE)
     assert again["timing"]["simulations_found"] == kept > 3
     assert without_timing(again) == without_timing(answer)
     keys = [
