@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import InputError
+from simulator.cost.experts import Untuned
 from simulator.cost.iteration import IterationCost, LayerCosts
 from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.layer_terms import LayerTerms, measured_layers
@@ -41,12 +42,19 @@ def build_cost(
     the logits.
     """
     model.check_split(parallel.tensor, parallel.expert, parallel.pipeline)
-    if parallel.tensor > 1 and (profile.allreduce is None or parallel.tensor > profile.allreduce.most_gpus):
-        most = 1 if profile.allreduce is None else profile.allreduce.most_gpus
+    link = profile.allreduce
+    if parallel.tensor > 1 and link is None:
         raise InputError(
-            f"tensor_parallel {parallel.tensor}: all-reduces of {profile.name} were measured on up to {most} GPUs"
+            f"tensor_parallel {parallel.tensor}: no all-reduce of {profile.name} was measured",
+            hint="run all_reduce_perf and import it with 'tokenyard profiles import nccl_tests'",
         )
-    terms = _terms(model, profile, engine.kernels, build.captured, parallel)
+    if link is not None and parallel.tensor > link.most_gpus:
+        raise InputError(
+            f"tensor_parallel {parallel.tensor}: all-reduces of {profile.name} were measured on up to "
+            f"{link.most_gpus} GPUs"
+        )
+    untuned = Untuned(host.untuned_experts, frozenset(engine.tuned_experts))
+    terms = _terms(model, profile, engine.kernels, build.captured, parallel, untuned)
     if top_p:
         if build.top_p_bytes is None:
             raise InputError(f"sampling 'top_p': what it takes {engine.name} ({build.name}) was not measured")
@@ -69,12 +77,13 @@ def _hop(model: Transformer, profile: Profile) -> Callable[[Float], Float]:
 
 
 def layer_costs(model: Transformer, host: Host) -> LayerCosts:
-    """Return what the host spends on layers with experts and on layers with weights in fp8 blocks."""
+    """Return what the host spends on launching layers, and more on those with experts and those in fp8 blocks."""
     experts = sum(kind.count for kind in model.kinds if isinstance(kind.mlp, Experts))
     blocks = sum(kind.count for kind in model.kinds if in_blocks(model, kind))
     return LayerCosts(
         always=experts * host.expert_layer + blocks * host.block_layer,
         launched=blocks * host.block_chunk,
+        least=model.layers * host.launch_layer,
     )
 
 
@@ -88,7 +97,9 @@ def in_blocks(model: Transformer, kind: LayerKind) -> bool:
 
 
 @lru_cache(maxsize=64)  # hundreds of validated points differ in load alone
-def _terms(model: Transformer, profile: Profile, kernels: str, captured: int, parallel: Parallelism) -> Terms:
+def _terms(
+    model: Transformer, profile: Profile, kernels: str, captured: int, parallel: Parallelism, untuned: Untuned
+) -> Terms:
     layers = measured_layers(profile.tables, model, parallel.tensor)
     if layers is not None and parallel.expert == 1:
         return LayerTerms(model, profile, parallel, *layers, kernel_library(profile.tables, kernels))
@@ -97,6 +108,7 @@ def _terms(model: Transformer, profile: Profile, kernels: str, captured: int, pa
         profile,
         parallel,
         kernel_library(profile.tables, kernels),
+        untuned=untuned,
         captured=captured,
         captured_libraries=[name for name in profile.tables.libraries() if profile.tables.measured(name, "gemm")],
     )

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from simulator.hardware.grid import Grid
 from simulator.hardware.profile import Profile
+from simulator.hardware.tables import Tables
 
 Float = NDArray[np.float64]
 _CUSTOM_LIMIT = 8 * 2**20  # bytes up to which vLLM reduces with its own kernels on NVLink, beyond with NCCL
@@ -22,13 +23,16 @@ class Collectives:
         self._custom: Grid | None = None
         self._nccl: Grid | None = None
         if gpus > 1:
-            if library is not None:
-                self._custom = _reaching(tables.find(library, "allreduce", dtype="bfloat16", graph=1), gpus)
+            for name in _versions(tables, library):
+                self._custom = self._custom or _reaching(
+                    tables.find(name, "allreduce", dtype="bfloat16", graph=1), gpus
+                )
             for name in tables.libraries():
-                if name.startswith("nccl"):
+                if name.startswith(("nccl", "oneccl")):
                     grids = list(tables.find(name, "collective", op="all_reduce"))
                     wanted = [g for g in grids if g.attributes["dtype"] in ("half", "bfloat16")]
-                    self._nccl = _reaching(iter(wanted or grids), gpus)
+                    # The newest version that was measured on so many.
+                    self._nccl = _reaching(iter(wanted or grids), gpus) or self._nccl
             self.note = self._describe()
             link = profile.allreduce
             if (self._custom or self._nccl) is not None and (link is None or link.direct):
@@ -53,6 +57,15 @@ class Collectives:
             return "latency and bandwidth of the link"
         measured = [grid.library for grid in (self._custom, self._nccl) if grid is not None]
         return f"measured ({', '.join(measured)})" if measured else "latency and bandwidth of the link"
+
+
+def _versions(tables: Tables, library: str | None) -> list[str]:
+    """Return a library and then its other versions: where it reduced on fewer GPUs, another may have on more."""
+    if library is None:
+        return []
+    engine = library.rpartition("-")[0]
+    others = [name for name in tables.libraries() if name.rpartition("-")[0] == engine and name != library]
+    return [library, *reversed(others)]
 
 
 def _reaching(grids: object, gpus: int) -> Grid | None:

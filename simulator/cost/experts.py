@@ -1,10 +1,12 @@
 """Mixture-of-experts layers: routed experts by number of tokens, from measured tables or an expected roofline."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.cost.linear import activation_bytes, gain
 from simulator.hardware.grid import Grid
 from simulator.hardware.profile import Profile
 from simulator.model import WEIGHT_BYTES, Dtype, Experts
@@ -14,18 +16,38 @@ Float = NDArray[np.float64]
 # are chosen nearly evenly (Mixtral, arXiv 2401.04088, section 5).
 _SKEWED, _EVEN, _FEW = "power_law_1.2", "balanced", 16
 # What the tables call a format; of several the fastest, as engines choose. The one for fp8 by tensor timed a kernel
-# three times slower than 16 bit, which no engine would take.
-_TABLES = {"mxfp4": ("w4a16_mxfp4",), "w4a16": ("int4_wo",), "fp8": ("fp8", "fp8_block")}
+# three times slower than 16 bit, which no engine would take. On Blackwell TensorRT-LLM multiplies mxfp4 by mxfp8, which
+# its table has beside the slower one.
+_TABLES = {"mxfp4": ("w4a16_mxfp4", "w4a8_mxfp4_mxfp8"), "w4a16": ("int4_wo",), "fp8": ("fp8", "fp8_block")}
+_TUNED_TYPES = ("bfloat16", "fp8")
+
+
+class Untuned(NamedTuple):
+    """What an engine's experts take, as a factor, where their shape is not ``tuned``: (experts, columns) on a GPU.
+
+    That is about Triton's kernels in 16 bit and in fp8 by tensor; other formats have kernels of their own.
+    """
+
+    factor: float = 1.0
+    tuned: frozenset[tuple[int, int]] = frozenset()
 
 
 class ExpertTimes:
     """Seconds of the routed experts of one layer on one GPU, by number of tokens in the iteration."""
 
-    def __init__(self, profile: Profile, library: str | None, tensor_parallel: int, expert_parallel: int) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        library: str | None,
+        tensor_parallel: int,
+        expert_parallel: int,
+        untuned: Untuned | None = None,
+    ) -> None:
         self._profile = profile
         self._library = library
         self._tp = tensor_parallel
         self._ep = expert_parallel
+        self._untuned = untuned or Untuned()
         self.note = ""
         self.most_tokens = 0.0  # that the table used here was measured with
 
@@ -34,7 +56,8 @@ class ExpertTimes:
         found = [self._find(hidden, experts, table) for table in _TABLES.get(dtype, (dtype,))]
         measured = [(grid, note) for grid, note in found if grid is not None]
         if not measured:
-            self.note = "roofline over the experts expected to be chosen"
+            only = "" if gain(self._profile, dtype) else f" ({dtype} weights, 16-bit products)"
+            self.note = f"roofline over the experts expected to be chosen{only}"
             return self._roofline(hidden, experts, dtype, tokens)
         self.note = f"measured ({measured[0][0].library}){measured[0][1]}"
         self.most_tokens = float(min(grid.axes[0].knots[-1] for grid, _ in measured))
@@ -45,7 +68,12 @@ class ExpertTimes:
             most = _fastest(fuller, tokens)
             self.note += "; slow ones as a larger share" if (most < seconds).any() else ""
             seconds = np.fmin(seconds, most)
-        return seconds
+        shape = experts.count // self._ep, experts.ffn // self._tp
+        if self._untuned.factor == 1 or dtype not in _TUNED_TYPES or shape in self._untuned.tuned:
+            return seconds
+        self.note += f"; {self._untuned.factor:g} times as long: the engine has no tuned kernel for {shape[0]} of "
+        self.note += f"{shape[1]} columns"
+        return self._untuned.factor * seconds
 
     def _fuller(self, hidden: int, experts: Experts, dtype: Dtype) -> list[Grid]:
         """Return what was measured with each expert split over fewer GPUs."""
@@ -89,8 +117,14 @@ class ExpertTimes:
         chosen = held * (1 - (1 - experts.top_k / experts.count) ** tokens)
         rows = tokens * experts.top_k / self._ep
         flops = 2 * rows * weights
-        moved = WEIGHT_BYTES[dtype] * chosen * weights + 2.0 * rows * (2 * hidden + 2 * experts.ffn / self._tp)
-        return self._profile.gemm.table(flops, moved)
+        # Both products read activations in the experts' type and write them in 16 bit.
+        numbers = rows * (hidden + experts.ffn / self._tp)
+        moved = WEIGHT_BYTES[dtype] * chosen * weights + (activation_bytes(self._profile, dtype) + 2.0) * numbers
+        own, line = self._profile.roofline(dtype), self._profile.gemm
+        if own is None:
+            return line.table(flops / (gain(self._profile, dtype) or 1.0), moved)
+        # Rates of the type's own products; their launch may be one that experts do not have (vLLM's fp8_block).
+        return own.model_copy(update={"launch": line.launch}).table(flops, moved)
 
 
 def _fastest(grids: Iterable[Grid], tokens: Float) -> Float:

@@ -20,11 +20,12 @@ Float = NDArray[np.float64]
 class LayerCosts(NamedTuple):
     """Seconds an iteration that a model's layers cost the host.
 
-    ``always``, and ``launched`` more when no graph is replayed.
+    ``always``, and ``launched`` more when no graph is replayed; then kernels take at least ``least`` to be launched.
     """
 
     always: float = 0.0
     launched: float = 0.0
+    least: float = 0.0
 
 
 _NO_LAYERS = LayerCosts()
@@ -131,9 +132,10 @@ class IterationCost(CostModel):
         always = host.iteration + self._layers.always
         replayed = new <= self._captured
         launched = np.where(replayed, 0.0, self._layers.launched)
+        least = np.where(replayed, 0.0, self._layers.least)
         prefill = np.where(replayed, 1.0, host.prefill)
-        self._decode_ps += _ps(host.decode * terms.dense(sizes) + always + launched)
-        self._mixed_ps += _ps(prefill * terms.dense_with_prompts(sizes) + always + launched)
+        self._decode_ps += _ps(np.maximum(host.decode * terms.dense(sizes), least) + always + launched)
+        self._mixed_ps += _ps(np.maximum(prefill * terms.dense_with_prompts(sizes), least) + always + launched)
         self._sample_ps += _ps(terms.sample(new) + host.sequence * new)
         self._floor_ps += _ps(host.floor_iteration + host.floor_sequence * new)
 

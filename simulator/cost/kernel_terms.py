@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from simulator.core import Request
 from simulator.cost.collectives import Collectives
 from simulator.cost.decode_curve import distinct
-from simulator.cost.experts import ExpertTimes
+from simulator.cost.experts import ExpertTimes, Untuned
 from simulator.cost.latent_attention import LatentTimes
 from simulator.cost.layer_attention import LayerAttention, shape_on_gpu
 from simulator.cost.linear import LinearTimes
@@ -43,7 +43,7 @@ class KernelTerms:
     """One GPU's share of a model, with the kernels of ``library`` (None: rooflines alone); see ``Terms``.
 
     ``captured``: most tokens of an iteration that replays a CUDA graph; in these, kernels whose table timed their
-    launches take the time of the fastest of ``captured_libraries``.
+    launches take the time of the fastest of ``captured_libraries``. ``untuned``: what experts take more.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class KernelTerms:
         parallel: Parallelism,
         library: str | None,
         *,
+        untuned: Untuned | None = None,
         captured: int = 0,
         captured_libraries: Sequence[str] = (),
     ) -> None:
@@ -61,7 +62,7 @@ class KernelTerms:
         self._parallel = parallel
         self._captured = captured
         self._linears = LinearTimes(profile, library, captured_libraries)
-        self._experts = ExpertTimes(profile, library, parallel.tensor // parallel.expert, parallel.expert)
+        self._experts = ExpertTimes(profile, library, parallel.tensor // parallel.expert, parallel.expert, untuned)
         self._collectives = Collectives(profile, library, parallel.tensor)
         self._kinds = [self._on_gpu(kind, library) for kind in model.kinds]
         self._whole: dict[int, float] = {}  # seconds of attention of a prompt by its tokens

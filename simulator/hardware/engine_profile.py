@@ -25,9 +25,11 @@ class Host(_Section):
     An iteration of n requests takes ``max(gpu + iteration + n * sequence, floor_iteration + n * floor_sequence)``.
     ``intake`` is what a request spends in the server before the engine queues it, ``block_intake`` that of a model with
     weights in fp8 blocks. ``expert_layer`` is added for each layer with experts, ``block_layer`` for each layer whose
-    weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph. ``prefill``
-    scales the kernels' time in iterations that replay no graph: clocks under sustained load. ``decode`` scales it in
-    iterations without prompt chunks: launches that the tables timed but a graph of whole iterations hides.
+    weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph; such an
+    iteration takes at least ``launch_layer`` for each layer, for the host launches their kernels one by one.
+    ``prefill`` scales the kernels' time in iterations that replay no graph: clocks under sustained load.
+    ``decode`` scales it in iterations without prompt chunks: launches that the tables timed but a graph of whole
+    iterations hides. ``untuned_experts`` scales that of experts whose shape the engine has no tuned kernel for.
     """
 
     iteration: DurationOrZero
@@ -39,6 +41,8 @@ class Host(_Section):
     expert_layer: DurationOrZero = 0.0
     block_layer: DurationOrZero = 0.0
     block_chunk: DurationOrZero = 0.0
+    launch_layer: DurationOrZero = 0.0
+    untuned_experts: Annotated[float, Field(ge=1, lt=3)] = 1.0
     prefill: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
     decode: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
 
@@ -77,7 +81,8 @@ class EngineProfile(_Section):
     """A serving engine: whose kernels it runs (the start of a table library's name), its defaults, and builds.
 
     ``memory_of``: what ``gpu_memory_utilization`` is a share of: the GPU's ``total`` memory, weights included, or what
-    is ``free`` once the weights are loaded.
+    is ``free`` once the weights are loaded. ``tuned_experts``: how many experts of how many columns on one GPU the
+    engine has tuned kernels for, in 16 bit or fp8 by tensor.
     """
 
     schema_version: Annotated[int, Field(alias="schema")]
@@ -87,6 +92,7 @@ class EngineProfile(_Section):
     block_size: Annotated[int, Field(ge=1)]
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
     memory_of: Literal["total", "free"] = "total"
+    tuned_experts: tuple[tuple[int, int], ...] = ()
     builds: tuple[Build, ...] = Field(min_length=1)
 
     def build(self, version: str | None = None, asynchronous: bool | None = None) -> Build:

@@ -116,6 +116,8 @@ def load_profile(name: str) -> Profile:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if name not in known_profiles():
+            if (own := Path(f"{name}.yaml")).is_file():
+                raise InputError(f"unknown hardware '{name}'", hint=f"name one of your own by its file: '{own}'")
             raise unknown("hardware", name, known_profiles())
         path = data_dir("hardware_profiles") / f"{name}.yaml"
     return _load(path, path.stat().st_mtime_ns) if path.is_file() else Profile.load(path)

@@ -1,5 +1,6 @@
 """Writes an engine profile as a person would: units that suit the size, nothing that says nothing."""
 
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ class _Indented(yaml.SafeDumper):
         """Indent the entries of a list below its key."""
         super().increase_indent(flow, False)
 
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        """Write a list of numbers, or of such lists, in one line."""
+        flat = not any(isinstance(each, dict) for each in sequence)
+        return super().represent_sequence(tag, sequence, flat)
+
 
 def _neutral(name: str, value: Any) -> bool:
     """Tell whether a constant is at its default; those without one are always written."""
@@ -36,14 +42,13 @@ def _neutral(name: str, value: Any) -> bool:
 
 
 def _readable(value: Any) -> Any:
-    """Return a quantity in seconds or bytes in the unit that suits it, if that says exactly the same."""
+    """Return a quantity in seconds or bytes in the unit that suits it, if six digits say it."""
     if not isinstance(value, str) or value[-1] not in _UNITS:
         return value
     base, number = value[-1], float(value[:-1])
     if number == 0:
         return f"0{_UNITS[base][-1][0]}"
-    for unit, scale in _UNITS[base]:
-        text = f"{number / scale:.6g}{unit}"
-        if number >= scale and parse(text, _KINDS[base]) == number:
-            return text
-    return value
+    texts = [f"{number / scale:.6g}{unit}" for unit, scale in _UNITS[base] if number >= scale]
+    exact = [text for text in texts if parse(text, _KINDS[base]) == number]
+    close = [text for text in texts if isclose(parse(text, _KINDS[base]), number, rel_tol=1e-12)]
+    return (exact + close + [value])[0]

@@ -41,6 +41,25 @@ def test_either_alone_stands_for_both():
     np.testing.assert_allclose(Collectives(gpu([NCCL]), None, 4).allreduce(SIZES), 8e-12 * SIZES)
 
 
+def test_another_version_that_reduced_on_more_gpus_stands_in():
+    # As of a GB300: within a tray by one version of vLLM, across trays by another.
+    axes = (("gpus", (2, 4), "linear"), ("bytes", (1e3, 1e8), "log"))
+    few = grid("allreduce", axes, lambda gpus, size: 1e-12 * size, library="vllm-1.0", dtype="bfloat16", graph=1)
+    many = reduced(lambda gpus, size: 3e-12 * size, library="vllm-1.1", dtype="bfloat16", graph=1)
+    other = reduced(lambda gpus, size: 9e-12 * size, library="trtllm-1.0", dtype="bfloat16", graph=1)
+    for gpus, each, note in ((4, 1e-12, "measured (vllm-1.0)"), (8, 3e-12, "measured (vllm-1.1)")):
+        made = Collectives(gpu([few, many, other]), "vllm-1.0", gpus)
+        np.testing.assert_allclose(made.allreduce(SIZES), each * SIZES)
+        assert made.note == note
+
+
+def test_collectives_of_another_vendor_are_as_good():
+    named = reduced(lambda gpus, size: 2e-12 * gpus * size, "collective", "oneccl-1", op="all_reduce", dtype="half")
+    made = Collectives(gpu([named]), LIBRARY, 4)
+    np.testing.assert_allclose(made.allreduce(SIZES), 8e-12 * SIZES)
+    assert made.note == "measured (oneccl-1)"
+
+
 @pytest.mark.parametrize("gpus", [2, 4, 8])
 def test_without_peer_access_the_link_decides_whatever_was_measured(gpus):
     # Ring: each GPU sends and receives (n - 1) / n of the array twice.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.gpus import LIBRARY, gpu, grid, model, paper_roofline
 
 from simulator.cost.build import kernel_library
-from simulator.cost.experts import ExpertTimes
+from simulator.cost.experts import ExpertTimes, Untuned
 from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.parallelism import Parallelism
 from simulator.hardware.registry import load_profile
@@ -49,6 +49,22 @@ def test_a_split_has_its_own_table():
     grids = [table(4e-6), table(2e-6, tp=4), table(3e-6, ep=4)]
     np.testing.assert_allclose(times(grids, tp=4).seconds(1024, MANY, "bfloat16", TOKENS), 2e-6 * TOKENS)
     np.testing.assert_allclose(times(grids, ep=4).seconds(1024, MANY, "bfloat16", TOKENS), 3e-6 * TOKENS)
+
+
+def test_experts_without_a_tuned_kernel_take_a_factor_longer():
+    grids = [table(4e-6), table(2e-6, tp=4), table(3e-6, ep=4), table(5e-6, dtype="fp8_block")]
+    untuned = Untuned(1.5, frozenset({(64, 128), (16, 512)}))
+
+    def found(tp, ep, dtype="bfloat16"):
+        made = ExpertTimes(gpu(grids), LIBRARY, tp, ep, untuned)
+        return made.seconds(1024, MANY, dtype, TOKENS)[2] / 100, made.note
+
+    assert found(4, 1) == (pytest.approx(2e-6), f"measured ({LIBRARY})"), "64 experts of 128 columns are tuned"
+    assert found(1, 4) == (pytest.approx(3e-6), f"measured ({LIBRARY})"), "16 experts of 512 columns are tuned"
+    seconds, note = found(1, 1)
+    assert seconds == pytest.approx(1.5 * 4e-6)
+    assert note.endswith("1.5 times as long: the engine has no tuned kernel for 64 of 512 columns")
+    assert found(1, 1, "fp8_block")[0] == pytest.approx(5e-6), "another kernel"
 
 
 def test_a_share_of_each_expert_takes_no_longer_than_a_larger_share_was_measured_to():
@@ -99,11 +115,43 @@ def test_the_roofline_reads_the_experts_expected_to_be_chosen(tokens):
     assert chosen == pytest.approx(8) or tokens > 1, "one token reads its own experts alone"
 
 
-@pytest.mark.parametrize(("dtype", "bytes_each"), [("bfloat16", 2), ("fp8", 1), ("mxfp4", 0.53125)])
-def test_weights_are_read_in_their_format(dtype, bytes_each):
-    got = times([]).seconds(1024, MANY, dtype, np.array([1.0]))[0]
-    weights = 3 * 1024 * 512
-    assert got == pytest.approx(paper_roofline(2 * 8 * weights, 8 * weights * bytes_each + 2 * 8 * 3 * 1024))
+@pytest.mark.parametrize(
+    ("dtype", "bytes_each", "read", "gain"),
+    [("bfloat16", 2, 2, 1), ("fp8", 1, 1, 2), ("mxfp4", 0.53125, 2, 1), ("nvfp4", 0.5625, 0.5625, 4)],
+)
+def test_weights_are_read_and_multiplied_in_their_format(dtype, bytes_each, read, gain):
+    peak = {"bfloat16": "100TFLOP/s", "fp8": "200TFLOP/s", "nvfp4": "400TFLOP/s"}
+    made = ExpertTimes(gpu(peak=peak), LIBRARY, 1, 1)
+    weights, numbers = 3 * 1024 * 512, 8 * (1024 + 512)
+    moved = 8 * weights * bytes_each + (read + 2) * numbers
+    got = made.seconds(1024, MANY, dtype, np.array([1.0]))[0]
+    assert got == pytest.approx(paper_roofline(2 * 8 * weights / gain, moved))
+    assert made.note == "roofline over the experts expected to be chosen"
+
+
+def test_a_gpu_without_units_for_the_experts_type_multiplies_in_16_bit():
+    made = ExpertTimes(gpu(peak={"bfloat16": "100TFLOP/s", "fp8": "200TFLOP/s"}), LIBRARY, 1, 1)
+    weights, numbers = 3 * 1024 * 512, 8 * (1024 + 512)
+    got = made.seconds(1024, MANY, "nvfp4", np.array([1.0]))[0]
+    assert got == pytest.approx(paper_roofline(2 * 8 * weights, 8 * weights * 0.5625 + 4 * numbers))
+    assert made.note.endswith("(nvfp4 weights, 16-bit products)")
+
+
+def test_experts_take_the_rates_of_products_in_their_type_but_not_the_launch_timed_with_these():
+    measured = {"launch": "200us", "compute": "50TFLOP/s", "bandwidth": "2TB/s", "blend": 1}
+    made = ExpertTimes(gpu(rooflines={"fp8_block": measured}), LIBRARY, 1, 1)
+    got = made.seconds(1024, MANY, "fp8_block", np.array([1.0]))[0]
+    weights = 8 * 3 * 1024 * 512
+    moved = weights * (1 + 4 / 128**2) + 3 * 8 * (1024 + 512)
+    assert got == pytest.approx(1e-6 + 2 * weights / 50e12 + moved / 2e12)
+
+
+def test_mxfp4_experts_run_the_faster_of_the_kernels_measured_for_them():
+    # On a B200 TensorRT-LLM's table has both, and 16-bit activations took three times as long.
+    grids = [table(3e-6, dtype="w4a16_mxfp4"), table(1e-6, dtype="w4a8_mxfp4_mxfp8")]
+    for order in (grids, grids[::-1]):
+        np.testing.assert_allclose(times(order).seconds(1024, MANY, "mxfp4", TOKENS), 1e-6 * TOKENS)
+    np.testing.assert_allclose(times(grids[:1]).seconds(1024, MANY, "mxfp4", TOKENS), 3e-6 * TOKENS)
 
 
 def test_a_token_reads_as_many_weights_a_gpu_however_the_experts_are_cut():

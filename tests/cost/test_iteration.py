@@ -95,18 +95,26 @@ def test_layers_cost_the_host_always_or_when_no_graph_is_replayed():
     assert added(mixed_ps, [(0, 500)], [1] * 13) == ps(1e-3 + 4e-3)
 
 
+def test_without_a_graph_kernels_take_at_least_what_launching_them_does():
+    made, bare = (IterationCost(TERMS, host(prefill=1.1), 512, {}, LayerCosts(least=each)) for each in (1e-3, 0.0))
+    assert mixed_ps(made, [(0, 500)]) == mixed_ps(bare, [(0, 500)]), "a graph is replayed"
+    assert 1.1 * dense(513) < 1e-3 < dense(8000)
+    assert mixed_ps(made, [(0, 513)]) - mixed_ps(bare, [(0, 513)]) == pytest.approx(ps(1e-3 - 1.1 * dense(513)), abs=2)
+    assert mixed_ps(made, [(0, 8000)]) == mixed_ps(bare, [(0, 8000)]), "the kernels take longer than their launches"
+    assert decode_ps(made, [1] * 513) - decode_ps(bare, [1] * 513) == pytest.approx(ps(1e-3 - dense(513)), abs=2)
+
+
 def test_which_layers_those_are():
-    spent = host(expert_layer="1us", block_layer="10us", block_chunk="100us")
+    spent = host(launch_layer="1us", expert_layer="1us", block_layer="10us", block_chunk="100us")
     blocks = Precision(experts="fp8_block", attention="fp8_block", linear="fp8_block")
 
-    def always_and_launched(known):
-        found = layer_costs(known, spent)
-        return pytest.approx((found.always, found.launched))
+    def costs(known):
+        return pytest.approx(tuple(layer_costs(known, spent)))
 
-    assert always_and_launched(model()) == (0, 0)
-    assert always_and_launched(model(experts=EXPERTS)) == (2e-6, 0)
-    assert always_and_launched(model(precision=blocks)) == (20e-6, 200e-6)
-    assert always_and_launched(model(experts=EXPERTS, precision=blocks, layers=3)) == (33e-6, 300e-6)
+    assert costs(model()) == (0, 0, 2e-6)
+    assert costs(model(experts=EXPERTS)) == (2e-6, 0, 2e-6)
+    assert costs(model(precision=blocks)) == (20e-6, 200e-6, 2e-6)
+    assert costs(model(experts=EXPERTS, precision=blocks, layers=3)) == (33e-6, 300e-6, 3e-6)
     only = Precision(experts="fp8_block")
     assert not in_blocks(model(precision=only), model().kinds[0]), "a dense layer has no experts"
     mixed = model(experts=EXPERTS, precision=only)

@@ -172,6 +172,14 @@ def test_a_file_that_is_no_profile(tmp_path, content):
     assert str(file) in str(error.value)
 
 
+def test_a_profile_of_ones_own_that_lies_here_is_not_taken_for_a_shipped_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b200.yaml").write_text(shipped())
+    with pytest.raises(InputError, match="unknown hardware 'b200'") as error:
+        load_profile("b200")
+    assert error.value.hint == "name one of your own by its file: 'b200.yaml'"
+
+
 def test_a_profile_of_ones_own_is_given_by_path(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(shipped().replace("name: h100_sxm", "name: mine"))

@@ -170,6 +170,22 @@ def test_only_the_experts_of_kimi_k2_thinking_have_4_bits():
 
 
 @pytest.mark.parametrize(
+    ("name", "sixteen_bit"),
+    [
+        # As the repositories' hf_quant_config.json exclude them; embedding, head and router are 16 bit in all.
+        ("deepseek-v3-nvfp4", {"attention"}),
+        ("minimax-m2.5-nvfp4", {"attention", "attention_output"}),
+        ("qwen3-235b-a22b-nvfp4", set()),
+    ],
+)
+def test_what_nvidias_nvfp4_checkpoints_leave_in_16_bit(name, sixteen_bit):
+    precision = load_model(name).precision
+    assert (precision.experts, precision.kv) == ("nvfp4", "fp8")
+    kept = {part for part in ("attention", "attention_output") if getattr(precision, part) == "bfloat16"}
+    assert kept == sixteen_bit
+
+
+@pytest.mark.parametrize(
     ("name", "windowed", "full", "window"),
     [
         ("gemma-3-27b", 52, 10, 1024),
@@ -257,6 +273,7 @@ def test_explicit_head_width_wins_over_hidden_by_heads():
         ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "llama-3.1-70b"),
         ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3-8b"),
         ("moonshotai/Kimi-K2.5", "kimi-k2-thinking"),
+        ("nvidia/DeepSeek-V3.1-NVFP4", "deepseek-v3-nvfp4"),
     ],
 )
 def test_a_repository_names_its_shape(repository, name):

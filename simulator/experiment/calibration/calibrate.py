@@ -13,9 +13,9 @@ from simulator.experiment.calibration.recipe import DataSet, Recipe, Step
 from simulator.experiment.calibration.simulator import Simulator
 from simulator.hardware.engine_profile import EngineProfile
 
-# Where a fit starts, so that nothing of an earlier one is left in it.
-_NEUTRAL = {"iteration": 5e-4, "sequence": 5e-6, "prefill": 1.0, "decode": 1.0, "floor_iteration": 2e-3,
-            "floor_sequence": 5e-5}  # fmt: skip
+# Where a fit starts, so that nothing of an earlier one is left in it; a floor where it can be felt.
+_NEUTRAL = {"iteration": 5e-4, "sequence": 5e-6, "prefill": 1.0, "decode": 1.0, "untuned_experts": 1.0,
+            "launch_layer": 6e-4, "floor_iteration": 2e-3, "floor_sequence": 5e-5}  # fmt: skip
 
 
 class Calibration(NamedTuple):

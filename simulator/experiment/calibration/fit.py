@@ -19,8 +19,7 @@ _SMALL = 0.02  # relative errors below this count as squares, above it as absolu
 # What n trial steps away from its start cost a constant: n squared times this, in mean absolute relative errors. Ten
 # cost 0.05 %: nothing where the data say what it is, but a constant that they do not show stays near where it was.
 _INERTIA = 5e-6
-_SCALES = ("prefill", "decode")
-_ALLOWED = (0.8, 1.3)
+_ALLOWED = {"prefill": (0.8, 1.3), "decode": (0.8, 1.3), "untuned_experts": (1.0, 2.0)}
 
 
 class Fit(NamedTuple):
@@ -103,8 +102,7 @@ def _descend(
 
 def _solve(at: Float, errors: Float, jacobian: Float, weights: Float, held: Held) -> Float:
     """Minimise the weighted absolute value of the linearised errors, within each constant's bounds."""
-    low = np.array([_ALLOWED[0] if name in _SCALES else 0.0 for name in held.names])
-    high = np.array([_ALLOWED[1] if name in _SCALES else np.inf for name in held.names])
+    low, high = np.array([_ALLOWED.get(name, (0.0, np.inf)) for name in held.names]).T
     values: Float = at.copy()
     bound = np.zeros(len(at), bool)
     for _ in range(30):

@@ -89,7 +89,7 @@ def _open_loop(path: Path, data: DataSet) -> list[Observation]:
             continue
         measured: dict[str, float] = {}
         for index, stage in enumerate(stages):
-            columns = {"ttft": "ttft_p50_ms", "e2el": "e2e_mean_ms"}
+            columns = {"ttft": "ttft_p50_ms", "ttft_p99": "ttft_p99_ms", "e2el": "e2e_mean_ms"}
             for metric in data.metrics:
                 column = columns.get(metric)
                 measured[f"{metric} {index}"] = open_loop.tpot_of(stage) if column is None else stage.latency(column)
@@ -107,6 +107,7 @@ def _simulate_open_loop(stages: Sequence[Row], engine: str) -> dict[str, float]:
         first = rows.stop
         figures[f"tpot {index}"] = float(np.nanmean(prediction.tpot[rows]))
         figures[f"ttft {index}"] = float(np.median(prediction.ttft[rows]))
+        figures[f"ttft_p99 {index}"] = float(np.percentile(prediction.ttft[rows], 99))
         figures[f"e2el {index}"] = float(prediction.e2el[rows].mean())
     return figures
 

@@ -19,8 +19,8 @@ _PROCESSES: dict[str, type[Constant] | type[Poisson]] = {"": Constant, "constant
 
 
 def engine_of(row: Row) -> ServedBy:
-    """Return what simulates a stage's engine."""
-    return engine_named(row.text("engine"), row.text("engine_version"))
+    """Return what simulates a stage's engine; runs are named by the day they were made on."""
+    return engine_named(row.text("engine"), row.text("engine_version"), row.text("measured_on") or row.text("run"))
 
 
 def setup_of(row: Row) -> Setup:

@@ -28,8 +28,9 @@ class Protocol:
 
     ``shortest`` is the least length as a share of nominal (lengths are uniform up to nominal), ``gap_s`` the client's
     time from an answer to its next request. ``samples``: the client leaves it to vLLM how tokens are chosen, else they
-    are chosen greedily. ``budgets``, by engine: the server was started with an iteration's most
-    tokens set to prompt + concurrency + this, rounded up, and its most requests to the concurrency.
+    are chosen greedily. ``asynchronous``: vLLM was asked to schedule asynchronously. ``budgets``, by engine: the server
+    was started with an iteration's most tokens set to prompt + concurrency + this, rounded up, and its most requests to
+    the concurrency.
     """
 
     shortest: float = 1.0
@@ -37,16 +38,17 @@ class Protocol:
     warmups: int = 0
     gap_s: float = 0.0
     samples: bool = False
+    asynchronous: bool = False
     budgets: Mapping[str, int] = field(default_factory=dict)
 
 
-# InferenceX states its protocol, and its scripts start TensorRT-LLM, which does not chunk prompts, with room for one
-# beside all decodes. NVIDIA's sweeps state none: TTFTs that are equal whatever the output length show fixed lengths in
-# lock-step, which need a client that misses an iteration between two requests; the budget is what AIConfigurator, whose
-# sweeps they are, gives the servers it generates. InferenceX's client asks for temperature 0; AIPerf, theirs, for
-# nothing.
+# InferenceX states its protocol. Its scripts start vLLM with --async-scheduling (benchmarks/70b_fp8_h200_slurm.sh), and
+# TensorRT-LLM, which does not chunk prompts, with room for one beside all decodes. NVIDIA's sweeps state none: TTFTs
+# that are equal whatever the output length show fixed lengths in lock-step, which need a client that misses an
+# iteration between two requests; the budget is what AIConfigurator, whose sweeps they are, gives the servers it
+# generates. InferenceX's client asks for temperature 0; AIPerf, theirs, for nothing.
 PROTOCOLS = {
-    "inferencex": Protocol(shortest=0.8, warmups=2, budgets={"trtllm": 64}),
+    "inferencex": Protocol(shortest=0.8, warmups=2, asynchronous=True, budgets={"trtllm": 64}),
     "nvidia-aic-internal": Protocol(gap_s=0.002, samples=True, budgets={"trtllm": 1500, "vllm": 1500}),
 }
 
@@ -75,6 +77,7 @@ class Point:
     tpot: float
     origin: str
     flag: str
+    measured_on: str
     replicates: int
     replicate_spread: float
 
@@ -104,7 +107,7 @@ class Point:
     @property
     def served_by(self) -> ServedBy:
         """Which engine profile simulates the point."""
-        return engine_named(self.engine, self.version)
+        return engine_named(self.engine, self.version, self.measured_on)
 
     def setup(self) -> Setup:
         """Return what served the point; InputError where it is not known or not modelled."""
@@ -127,6 +130,7 @@ class Point:
             model,
             engine=engine,
             version=version,
+            asynchronous=True if self._protocol.asynchronous and engine == "vllm" else None,
             tensor_parallel=self.tensor_parallel,
             pipeline_parallel=self.pipeline_parallel,
             expert_parallel=experts > 1 or self._keeps_experts_whole(model, quantization),
@@ -244,6 +248,7 @@ def _point(row: Row) -> Point:
         tpot,
         _ORIGINS.get(origin := row.text("origin").lower(), origin),
         row.text("flag"),
+        row.text("measured_on"),
         row.count("replicates") or 1,
         row.number("replicate_spread") or 0.0,
     )

@@ -3,22 +3,21 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simulator.core import InputError
-from simulator.core.yaml_source import read_yaml
 from simulator.hardware.fit_roofline import Most, as_yaml, fit_allreduce, fit_decode, fit_gemm, fit_prefill
+from simulator.hardware.importers.aiconfigurator_systems import datasheet, locate, relative, scaled
 from simulator.hardware.importers.aiconfigurator_tables import TABLES, Table
 from simulator.hardware.importers.base import IMPORTERS, Imported, Importer, most_of
 from simulator.hardware.importers.measurements import Measured, to_grids
 
 _Fit = Callable[[Any, Most], dict[str, Any] | None]
 _MS = 1e-3
-_PACKAGE = "aiconfigurator_core"
 _ENDINGS = (".csv.gz", ".csv", ".txt", ".parquet")
 _DTYPES = ("fp8", "fp8_block", "nvfp4")
 
@@ -36,25 +35,46 @@ class AIConfigurator(Importer):
             return "kernel tables in aiconfigurator's layout"
 
     def read(self, paths: Sequence[str], source: str, known: Mapping[str, Any]) -> Imported:
-        """Read every table of a kind we know below the given folders; InputError if there is none."""
+        """Read every table of a kind we know below the given folders; InputError if there is none.
+
+        A system that the package lists without tables has the rooflines of a relative, scaled by their datasheets.
+        """
         measured, device = Measured(), ""
         stated: dict[str, Any] = {}
+        estimated: dict[str, str] = {}
         for path in paths:
-            folder, system = _locate(path)
-            own, gpu = read_tables(folder)
-            measured.add(own)
-            device = device or gpu
-            stated |= _datasheet(system) if system else {}
-        fitted, provenance = _fits(measured, source, {**stated, **known})
+            system = locate(path)
+            figures = datasheet(system.figures) if system.figures else {}
+            if system.tables is None:
+                assert system.figures is not None
+                sections, estimated = _estimated(system.figures, {**figures, **known}, source)
+                stated |= sections | {"gpu": f"{path}, of which nothing was measured"}
+            else:
+                own, gpu = read_tables(system.tables)
+                measured.add(own)
+                device = device or gpu
+            stated |= figures
+        fitted, said = _fits(measured, source, {**stated, **known})
         if (known.get("allreduce") or {}).get("direct") is False:
             # These were measured on a node of another kind than the one the profile is of.
             fitted.pop("allreduce", None)
-            provenance.pop("allreduce", None)
+            said.pop("allreduce", None)
         if device:
             stated["gpu"] = device
-        if "memory" in stated:
-            provenance["memory"] = f"as {source} states it for this system"
-        return Imported(measured.grids, measured.errors, fitted, stated, provenance)
+        provenance = {section: f"as {source} states it for this system" for section in stated if section != "gpu"}
+        return Imported(measured.grids, measured.errors, fitted, stated, provenance | estimated | said)
+
+
+def _estimated(figures: Path, own: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return rooflines of a GPU that was not measured, and where each comes from."""
+    system = relative(figures)
+    found = locate(system)
+    assert found.tables is not None and found.figures is not None
+    theirs = datasheet(found.figures)
+    fits, said = _fits(read_tables(found.tables)[0], source, theirs)
+    sections = scaled(fits, theirs, own)
+    text = f"estimated, not measured on this GPU: that of {system} by the ratio of the two datasheets"
+    return sections, {name: f"{text}. {system}: {said[name]}" for name in sections}
 
 
 def read_tables(folder: Path) -> tuple[Measured, str]:
@@ -73,24 +93,6 @@ def read_tables(folder: Path) -> tuple[Measured, str]:
         hint = "it should hold files such as gemm_perf.csv.gz, here or in folders such as vllm-0.24.0"
         raise InputError("no kernel tables here", where=str(folder), hint=hint)
     return measured, device
-
-
-def _locate(path: str) -> tuple[Path, Path | None]:
-    """Return the folder of tables and the file of datasheet figures, if there is one."""
-    folder = Path(path)
-    if folder.is_dir():
-        return folder, next((at for at in (folder / "system.yaml", folder.parent / "system.yaml") if at.exists()), None)
-    try:
-        systems = Path(str(resources.files(_PACKAGE))) / "systems"
-    except ModuleNotFoundError:
-        hint = "give a folder, or install the tables: pip install 'tokenyard[aiconfigurator]'"
-        raise InputError("no such folder, and aiconfigurator-core is not installed", where=path, hint=hint) from None
-    folder = systems / "data" / path
-    if not folder.is_dir():
-        known = ", ".join(sorted(at.name for at in (systems / "data").iterdir() if at.is_dir()))
-        raise InputError("neither a folder nor a system of aiconfigurator-core", where=path, hint=f"known: {known}")
-    system = systems / f"{path}.yaml"
-    return folder, system if system.exists() else None
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -162,16 +164,17 @@ def _fits(measured: Measured, source: str, said: Mapping[str, Any]) -> tuple[dic
         sections["rooflines"] = {dtype: section for dtype, (section, _) in known.items()}
         provenance["rooflines"] = ". ".join(f"{dtype}: {text}" for dtype, (_, text) in known.items())
     for operator, wanted in (("allreduce", {"graph": 1}), ("collective", {"op": "all_reduce", "dtype": "half"})):
-        if "allreduce" not in sections and _preferred(measured, operator):
-            rows = measured.rows[_preferred(measured, operator)[0], operator]
+        for library in _preferred(measured, operator):
+            rows = measured.rows[library, operator]
             for column, value in wanted.items():
                 rows = rows[rows[column] == value]
+            if "allreduce" in sections or not len(rows):
+                continue
             link = as_yaml(fit_allreduce(rows))
             error, samples = link.pop("error"), link.pop("samples")
             sections["allreduce"] = link
             provenance["allreduce"] = (
-                f"fit to {samples} measured all-reduces of {_preferred(measured, operator)[0]} ({source}), "
-                f"median error {error:.1%}"
+                f"fit to {samples} measured all-reduces of {library} ({source}), median error {error:.1%}"
             )
     return sections, provenance
 
@@ -180,29 +183,3 @@ def _preferred(measured: Measured, operator: str) -> list[str]:
     """Return the libraries an operator was measured with, vLLM's newest first."""
     libraries = sorted((library for library, name in measured.rows if name == operator), reverse=True)
     return sorted(libraries, key=lambda library: not library.startswith("vllm"))
-
-
-def _datasheet(path: Path) -> dict[str, Any]:
-    """Return what a system file states, as sections of a profile."""
-    system = read_yaml(path).value
-    gpu, node = system.get("gpu", {}), system.get("node", {})
-    stated: dict[str, Any] = {}
-    if {"mem_capacity", "mem_bw"} <= gpu.keys():
-        stated["memory"] = {
-            "capacity": f"{float(gpu['mem_capacity']) / 2**30:.6g}GiB",
-            "bandwidth": f"{float(gpu['mem_bw']) / 1e9:.6g}GB/s",
-        }
-    kinds = (("bfloat16", "bfloat16"), ("fp8", "fp8"), ("int8", "int8"), ("nvfp4", "fp4"))
-    rates = {ours: gpu[f"{theirs}_tc_flops"] for ours, theirs in kinds if f"{theirs}_tc_flops" in gpu}
-    if rates:
-        stated["peak"] = {dtype: f"{float(rate) / 1e12:.6g}TFLOP/s" for dtype, rate in rates.items()}
-    if "power" in gpu:
-        stated["power"] = {"tdp": f"{float(gpu['power']):.6g}W"}
-    names = (("nvlink", "intra_node_bw"), ("pcie", "pcie_bw"), ("infiniband", "inter_node_bw"))
-    links = {link: {"bandwidth": f"{float(node[key]) / 1e9:.6g}GB/s"} for link, key in names if key in node}
-    # Without NVLink the figure within a node is PCIe's.
-    if links.get("nvlink") == links.get("pcie"):
-        links.pop("nvlink", None)
-    if links:
-        stated["links"] = links
-    return stated

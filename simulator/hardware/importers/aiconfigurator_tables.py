@@ -34,7 +34,13 @@ def _decoding(rows: Any) -> Any:
     return _windowed(rows).assign(context=rows["step"] + 1)
 
 
+def _deepseek(rows: Any) -> Any:
+    # Modules of other models (Kimi K3 on a GB300) have other ranks and widths.
+    return rows[rows.architecture == "DeepseekV3ForCausalLM"] if "architecture" in rows else rows
+
+
 def _mla_decoding(rows: Any) -> Any:
+    rows = _deepseek(rows)
     return rows.assign(context=rows["step"] + 1)
 
 
@@ -69,6 +75,11 @@ _HEADS = {
 }
 _MLA = {"kv_dtype": "kv_cache_dtype", "dtype": "gemm_type", "heads": "num_heads", "batch": "batch_size"}
 _NK = (("k", "log"), ("m", "linear"))
+_COLLECTIVES = Table(
+    Layout("collective", ("op", "dtype"), (("gpus", "linear"), ("bytes", "log")), alike=("dtype",)),
+    {"op": "op_name", "dtype": "nccl_dtype", "gpus": "num_gpus"},
+    _collective,
+)
 
 TABLES = {
     "gemm": Table(
@@ -124,6 +135,7 @@ TABLES = {
             thinned=("batch", "new"),
         ),
         {**_MLA, "new": "isl"},
+        _deepseek,
     ),
     "mla_generation_module": Table(
         Layout(
@@ -152,11 +164,8 @@ TABLES = {
         {"dtype": "allreduce_dtype", "gpus": "num_gpus"},
         _allreduce,
     ),
-    "nccl": Table(
-        Layout("collective", ("op", "dtype"), (("gpus", "linear"), ("bytes", "log")), alike=("dtype",)),
-        {"op": "op_name", "dtype": "nccl_dtype", "gpus": "num_gpus"},
-        _collective,
-    ),
+    "nccl": _COLLECTIVES,
+    "oneccl": _COLLECTIVES,
     "computescale": Table(
         Layout("quantize", ("dtype",), _NK, alike=("dtype",), thinned=("m",)), {"dtype": "quant_dtype"}, _difference
     ),

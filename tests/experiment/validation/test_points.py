@@ -40,7 +40,7 @@ EXPERTS = {"model": "Qwen/Qwen3-30B-A3B"}
 
 def write(path, *rows):
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ROW)
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in (ROW, *rows) for name in row)))
         writer.writeheader()
         writer.writerows({**ROW, **row} for row in rows)
     return path
@@ -267,6 +267,22 @@ def test_an_engine_without_a_profile_is_simulated_as_the_nearest_and_said_so(
     assert verdict["overall"]["points"] == 1 and len(verdict["assumptions"]) == (assumed is not None)
     assert verdict["groups"][0]["engine"] == engine.lower()
     assert assumed is None or verdict["assumptions"][0].startswith(assumed)
+
+
+@pytest.mark.parametrize(
+    ("day", "version"), [("2025-10-29", "0.11"), ("20260217", "0.15"), ("2024-05-01", "0.8"), ("2099-01-01", "0.18")]
+)
+def test_an_engine_without_a_version_is_the_newest_of_the_day_it_was_measured_on(tmp_path, day, version):
+    file = write(tmp_path / "points.csv", {"engine": "vllm", "engine_version": "", "measured_on": day})
+    (point,) = read_points(file)
+    assert point.setup().version == version
+    assert f"newest of the day: {version}." in " ".join(validate_points(file)["assumptions"])
+
+
+def test_inferencex_asks_vllm_to_schedule_asynchronously(tmp_path):
+    rows = [{"engine": "vllm", "engine_version": "0.11.0", "origin": origin} for origin in ("inferencex", "another")]
+    ours, others = read_points(write(tmp_path / "points.csv", *rows))
+    assert (ours.setup().asynchronous, others.setup().asynchronous) == (True, None)
 
 
 def test_a_missing_column_and_an_unknown_group_are_named(tmp_path):

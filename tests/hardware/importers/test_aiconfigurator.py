@@ -1,12 +1,15 @@
 """Kernel tables in aiconfigurator's layout: units, names, layouts on disk, and what is refused."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from support.kernel_tables import write_tables
 
 from simulator.core import InputError
+from simulator.core.quantity import parse
 from simulator.hardware.importers.aiconfigurator import AIConfigurator, read_tables
 
 SOURCE = "a test"
@@ -93,6 +96,20 @@ def test_step_counts_the_cached_tokens_and_the_new_one_comes_on_top(tmp_path):
     grid = only(read_tables(tmp_path)[0], "decode_attention", window=0, heads=8, kv_heads=8, kv_dtype="fp8")
     assert grid.axis("context").knots.tolist()[-1] == 1024
     assert grid.at(8, 128) == pytest.approx(8 * 128e-6)
+
+
+def test_modules_of_other_models_are_not_taken_for_deepseeks(tmp_path):
+    rows = [
+        {"architecture": name, "kv_cache_dtype": "fp8", "gemm_type": "bfloat16", "num_heads": heads, "batch_size": 1,
+         "isl": 1, "step": step, "latency": latency}
+        for name, latency in (("DeepseekV3ForCausalLM", 0.04), ("KimiK3ForConditionalGeneration", 0.02))
+        for heads in (16, 32) for step in (1, 1023)
+    ]  # fmt: skip
+    write(tmp_path / "vllm-1.0", "mla_generation_module", rows)
+    write(tmp_path / "vllm-1.0", "mla_context_module", [row | {"isl": row["step"]} for row in rows])
+    measured, _ = read_tables(tmp_path)
+    for operator in ("mla_decode", "mla_prefill"):
+        np.testing.assert_allclose(only(measured, operator).seconds, 40e-6)
 
 
 def test_message_sizes_are_elements(tmp_path):
@@ -233,3 +250,78 @@ def test_a_system_file_gives_the_datasheet(tmp_path):
     assert stated["peak"] == {"bfloat16": "312TFLOP/s"}
     assert stated["power"] == {"tdp": "400W"}
     assert stated["links"]["nvlink"] == {"bandwidth": "300GB/s"}
+    # What a person sees in the profile says whose word each figure is.
+    said = AIConfigurator().read([str(tmp_path)], SOURCE, {}).provenance
+    assert {said[section] for section in ("memory", "peak", "links", "power")} == {
+        f"as {SOURCE} states it for this system"
+    }
+
+
+def test_a_node_without_nvlink_has_none(tmp_path):
+    write(tmp_path / "vllm-1.0", "gemm", gemm())
+    (tmp_path / "system.yaml").write_text("node: {intra_node_bw: 28.4e9, pcie_bw: 32.0e9}\n")
+    assert AIConfigurator().read([str(tmp_path)], SOURCE, {}).stated["links"] == {"pcie": {"bandwidth": "32GB/s"}}
+
+
+def test_all_reduces_timed_outside_graphs_alone_leave_the_fit_to_collectives(tmp_path):
+    # As of an Arc Pro B60, whose collectives are oneCCL's.
+    sizes, gpus = (2**10, 2**14, 2**18, 2**22), (2, 4)
+    eager = [
+        {"num_gpus": g, "message_size": size, "allreduce_dtype": "bfloat16", "backend": "vllm_eager", "latency": 9.0}
+        for g in gpus for size in sizes
+    ]  # fmt: skip
+    write(tmp_path / "vllm-1.0", "custom_allreduce", eager)
+    collectives = [
+        {"op_name": "all_reduce", "nccl_dtype": "half", "num_gpus": g, "message_size": size,
+         "latency": 1e3 * (16e-6 + 2 * (g - 1) / g * 2 * size / 20e9)}
+        for g in gpus for size in sizes
+    ]  # fmt: skip
+    write(tmp_path / "oneccl-1.0", "oneccl", collectives)
+    imported = AIConfigurator().read([str(tmp_path)], SOURCE, {})
+    link = imported.measured["allreduce"]
+    assert parse(link["latency"], "duration") == pytest.approx(16e-6, rel=1e-3)
+    assert parse(link["bandwidth"], "bandwidth") == pytest.approx(20e9, rel=1e-3)
+    assert "oneccl-1.0" in imported.provenance["allreduce"]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The package with one measured system, and two of which it only states figures."""
+    systems = tmp_path / "aiconfigurator_core" / "systems"
+    (systems / "data" / "x1_sxm").mkdir(parents=True)
+    (tmp_path / "aiconfigurator_core" / "__init__.py").touch()
+    write_tables(systems / "data" / "x1_sxm")
+    gpu = "gpu: {{mem_bw: {0}e9, mem_capacity: 8.0e10, bfloat16_tc_flops: {1}e12, power: 300, sm_version: {2}}}\n"
+    for name, bandwidth, compute, architecture in (
+        ("x1_sxm", 500, 100, 90), ("x1_pcie", 250, 75, 90), ("y1", 100, 100, 120)
+    ):  # fmt: skip
+        (systems / "data" / name).mkdir(exist_ok=True)
+        (systems / f"{name}.yaml").write_text(gpu.format(bandwidth, compute, architecture))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "aiconfigurator_core", raising=False)
+
+
+def test_a_system_without_tables_is_estimated_from_its_relative_and_says_so(package):
+    theirs = AIConfigurator().read(["x1_sxm"], SOURCE, {}).measured
+    imported = AIConfigurator().read(["x1_pcie"], SOURCE, {})
+    assert not imported.grids and not imported.measured, "nothing was measured"
+    for section in ("gemm", "prefill_attention", "decode_attention"):
+        ours = imported.stated[section]
+        assert ours["launch"] == theirs[section]["launch"]
+        for rate, kind, ratio in (("compute", "compute", 0.75), ("bandwidth", "bandwidth", 0.5)):
+            assert parse(ours[rate], kind) == pytest.approx(ratio * parse(theirs[section][rate], kind), rel=1e-3)
+        assert "samples" not in ours
+        assert imported.provenance[section].startswith("estimated, not measured on this GPU: that of x1_sxm")
+    assert imported.stated["memory"]["bandwidth"] == "250GB/s"
+    assert "nothing was measured" in imported.stated["gpu"]
+
+
+def test_a_system_without_tables_or_relatives_is_refused(package):
+    with pytest.raises(InputError, match="no GPU of its architecture was measured"):
+        AIConfigurator().read(["y1"], SOURCE, {})
+
+
+def test_a_system_that_is_none_is_told_which_there_are(package):
+    with pytest.raises(InputError) as error:
+        AIConfigurator().read(["z1"], SOURCE, {})
+    assert error.value.hint == "known, with tables: x1_sxm; estimated from a relative: x1_pcie, y1"
