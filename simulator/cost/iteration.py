@@ -20,7 +20,7 @@ Float = NDArray[np.float64]
 class LayerCosts(NamedTuple):
     """Seconds an iteration that a model's layers cost the host.
 
-    ``always``, and ``launched`` more when no graph is replayed; then kernels take at least ``least`` to be launched.
+    ``always``, and ``launched`` more when no graph is replayed; then launching all kernels takes ``least``.
     """
 
     always: float = 0.0
@@ -62,7 +62,8 @@ class IterationCost(CostModel):
         self._floor_ps: list[int] = []
         self._made = self._curves.made
         self._reach(_FIRST_REACH)
-        self._has_floor = host.floor_iteration > 0 or host.floor_sequence > 0
+        self._least_ps = round(PS_PER_S * layers.least)
+        self._has_floor = host.floor_iteration > 0 or host.floor_sequence > 0 or layers.least > 0
         self._has_skew = any(terms.skew(batch) for batch in (1, 8, 64, 256))
 
     def decode_run(self, requests: int, context: int, decodes: Decodes) -> tuple[int, int, int]:
@@ -106,6 +107,8 @@ class IterationCost(CostModel):
             duration += self._curves.at(requests, context)[0]
         if self._has_floor:
             duration = max(duration, self._floor_ps[requests + len(chunks)])
+            if requests + tokens > self._captured:
+                duration = max(duration, self._least_ps)
         return duration
 
     def coverage(self, seen: Seen | None = None) -> dict[str, Any]:
@@ -132,12 +135,12 @@ class IterationCost(CostModel):
         always = host.iteration + self._layers.always
         replayed = new <= self._captured
         launched = np.where(replayed, 0.0, self._layers.launched)
-        least = np.where(replayed, 0.0, self._layers.least)
         prefill = np.where(replayed, 1.0, host.prefill)
-        self._decode_ps += _ps(np.maximum(host.decode * terms.dense(sizes), least) + always + launched)
-        self._mixed_ps += _ps(np.maximum(prefill * terms.dense_with_prompts(sizes), least) + always + launched)
+        self._decode_ps += _ps(host.decode * terms.dense(sizes) + always + launched)
+        self._mixed_ps += _ps(prefill * terms.dense_with_prompts(sizes) + always + launched)
         self._sample_ps += _ps(terms.sample(new) + host.sequence * new)
-        self._floor_ps += _ps(host.floor_iteration + host.floor_sequence * new)
+        floor = host.floor_iteration + host.floor_sequence * new
+        self._floor_ps += _ps(np.where(replayed, floor, np.maximum(floor, self._layers.least)))
 
 
 def padded(tokens: Float, captured: int) -> Float:

@@ -11,11 +11,10 @@ Verdict = Mapping[str, Any]
 _NOT_MODELLED = (
     "An engine's first iterations (compilation, warm-up of kernels): 0.1 to 0.5 s, once; in the Mixtral runs at "
     "constant rates it looks like 3.5 s, and three of their five p99 TTFTs are 73 to 87 % too short.",
-    "How long a host takes to launch the layers of an iteration that replays no graph. At constant rates it is 0.8 ms "
-    "a layer: with that floor the p99 TTFT of the CodeGen runs, that of prompts not yet in the cache, is 3, 8 and 10 "
-    "% too short for Llama 2 7B, CodeLlama 34B and Llama 2 70B, without it 34, 15 and 34 %. The H200s of InferenceX "
-    "need less than 0.55 ms (Llama 70B FP8 over 4 GPUs). It goes with the host, not with the version, so it is no "
-    "constant here.",
+    "Machines whose hosts launch kernels at another speed. Without a graph an iteration takes at least `launch_layer` "
+    "a layer, fitted by version: from p99 TTFTs at constant rates on H100s (0.15), those of prompts not yet in the "
+    "cache, and from TTFTs on H200s (0.11). MiniMax on H200s with 0.18 gives within 5 % what the H100s gave.",
+    "Which shapes of experts have tuned kernels, by version and GPU: one list of vLLM's files for the H100 holds.",
     "Clock changes within a run: kernels take what they took when they were measured, times a factor of the build.",
     "The benchmark client's own time, but for a fixed gap between an answer and the next request.",
     "What a server does between sockets and engine (tokenizing, streaming), but for a fixed intake time.",
@@ -32,7 +31,7 @@ _NOT_MODELLED = (
     "pull request 34260 (Triton, or FlashInfer's with whole experts), and 0.18 needs no `block_layer`. Before, "
     "DeepGEMM or FlashInfer's ran (its issue 34249), nobody measured them here, and what they take more is fitted "
     "(`block_layer`).",
-    "MiniMax's router, which multiplies in 32 bit, and why its first token takes 30 ms more: that is fitted.",
+    "MiniMax's router, which multiplies in 32 bit, and why its first token takes 30 ms more on 0.18: that is fitted.",
     "A batch whose contexts differ. Llama 70B FP8 at 1,024/8,192 takes longer the more they do, as if a share of "
     "decode attention waited for the longest context: 0.33, 0.54, 0.79 and 0.9 of it at 3.9, 1.9, 0.97 and 0.48 "
     "sequences x KV heads a multiprocessor. FlashAttention 3's rule for splitting sequences gives 0.26, 0.57, 0.80 "

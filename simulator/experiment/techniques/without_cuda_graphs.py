@@ -1,11 +1,12 @@
 """What CUDA graphs save: kernels that the host launches one by one."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from simulator.core import InputError, to_ps
+from simulator.core import InputError
 from simulator.core.quantity import Duration
 from simulator.cost.base import CostModel
-from simulator.cost.floor import FloorCost
+from simulator.cost.wrapped import WrappedCost
 from simulator.experiment.schema import Experiment
 from simulator.experiment.techniques.base import Parts, Technique
 from simulator.experiment.techniques.registry import technique
@@ -17,12 +18,12 @@ from simulator.hardware.engine_profile import Build, EngineProfile
 class WithoutCudaGraphs(Technique):
     """Eager mode: no batch is padded to a captured size, and launching its layers bounds every iteration from below.
 
-    ``layer``: the host's time to launch a layer's kernels; none: the engine profile's ``block_chunk``, fitted to
-    iterations that replayed no graph (of layers with fp8 blocks: others have fewer kernels).
+    ``layer``: the host's time to launch a layer's kernels; none: the engine profile's ``launch_layer``, fitted to
+    iterations that replayed no graph.
     """
 
     level = "engine"
-    source = "the engine profile's block_chunk, fitted to measured serving of MiniMax M2 without graphs"
+    source = "the engine profile's launch_layer, fitted to first tokens of measured serving"
     changes = "no padding to captured sizes; an iteration takes layers x launch time at least"
     exclusive = "CUDA graphs"
 
@@ -34,16 +35,19 @@ class WithoutCudaGraphs(Technique):
         before_speculation("without_cuda_graphs", before)
 
     def build(self, build: Build, engine: EngineProfile) -> Build:
-        """Return the engine without captured graphs."""
-        return build.model_copy(update={"captured": 0})
+        """Return the engine without captured graphs, and with the given time to launch a layer."""
+        changed: dict[str, Any] = {"captured": 0}
+        if self._layer is not None:
+            hosts = {side: getattr(build, side) for side in ("host", "in_process")}
+            changed |= {side: host.model_copy(update={"launch_layer": self._layer}) for side, host in hosts.items()}
+        return build.model_copy(update=changed)
 
     def cost(self, cost: CostModel, parts: Parts) -> CostModel:
         """Return iterations that launch every layer."""
-        layer = parts.host.block_chunk if self._layer is None else self._layer
+        layer = parts.host.launch_layer
         if not layer:
             raise InputError(
                 f"the profile of engine {parts.engine.name} has no time for layers without a graph in this setting",
                 hint="give the host's time to launch a layer: layer: 200us",
             )
-        note = f"no CUDA graphs: {layer * 1e6:.0f} us to launch each of {parts.model.layers} layers"
-        return FloorCost(cost, to_ps(parts.model.layers * layer), note)
+        return WrappedCost(cost, f"no CUDA graphs: {layer * 1e6:.0f} us to launch each of {parts.model.layers} layers")

@@ -28,9 +28,7 @@ def write_points(path, times, version="0.12.0", model="llama-3.1-8b"):
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for (prompt, output, clients), (ttft, tpot) in zip(LOADS, times, strict=True):
-            rows.writerow(
-                ["h100_sxm", "vllm", version, model, 1, prompt, output, clients, ttft, tpot, "a client", ""]
-            )
+            rows.writerow(["h100_sxm", "vllm", version, model, 1, prompt, output, clients, ttft, tpot, "a client", ""])
 
 
 @pytest.fixture
