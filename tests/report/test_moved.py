@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 def test_phases_tell_what_moved_and_add_up_to_the_latency(folder):
     moves = pq.read_table(folder / "moves.parquet").to_pandas()
     expected = {
-        "plain": ["waiting", "prefill", "decode"],
+        "plain": ["waiting", "prefill", "decode", "preempted"],
         "apart": ["lead", "waiting", "prefill", "transfer", "decode", "preempted"],
         "migrating": ["waiting", "prefill", "decode", "preempted", "migration"],
     }

@@ -52,18 +52,27 @@ class Calibrator:
     def fit(self, without: str | None = None) -> Calibration:
         """Fit every step, leaving out the data of group ``without``.
 
-        A step that has no data left takes its constants from another step that fitted them, else has none of them.
+        A step that has no data left takes each of its constants from another step that fitted it: the last before it,
+        else the next after it. What no other step fits stays neutral.
         """
         engine = self._neutral
         lines: list[dict[str, Any]] = []
-        for step in self.recipe.steps:
+        without_data: list[tuple[int, Step]] = []
+        for index, step in enumerate(self.recipe.steps):
             data = [seen for source in step.data if source.group != without for seen in self._of(source)]
             self._report(f"{', '.join(step.builds)} ({step.side}): {', '.join(step.free)} on {len(data)} observations")
             if data:
                 engine, fit = fit_step(engine, step, data, self._simulate, self._report)
             else:
-                engine, fit = _borrowed(engine, step, lines)
+                constants = {name: _NEUTRAL.get(name, 0.0) for name in step.free} | _fitted(step, lines)
+                engine, fit = with_constants(engine, step, constants), Fit(constants, float("nan"), float("nan"), 0)
+                without_data.append((index, step))
             lines.append(_line(step, fit, data))
+        for index, step in without_data:
+            known = _fitted(step, lines[:index])
+            late = {name: value for name, value in _fitted(step, lines[:index:-1]).items() if name not in known}
+            engine = with_constants(engine, step, late)
+            lines[index]["constants"] |= late
         return Calibration(engine, lines)
 
     def errors(self, engine: EngineProfile, group: str) -> dict[str, list[float]]:
@@ -97,12 +106,13 @@ class Calibrator:
         return self._data[source.model_dump_json()]
 
 
-def _borrowed(engine: EngineProfile, step: Step, lines: Sequence[dict[str, Any]]) -> tuple[EngineProfile, Fit]:
-    constants = {name: _NEUTRAL.get(name, 0.0) for name in step.free}
+def _fitted(step: Step, lines: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return what other steps fitted of a step's constants on the same side; the last of several holds."""
+    found: dict[str, float] = {}
     for line in lines:
-        if line["side"] == step.side:
-            constants |= {name: value for name, value in line["constants"].items() if name in constants}
-    return with_constants(engine, step, constants), Fit(constants, float("nan"), float("nan"), 0)
+        if line["side"] == step.side and line["figures"]:
+            found |= {name: value for name, value in line["constants"].items() if name in step.free}
+    return found
 
 
 def _line(step: Step, fit: Fit, data: Sequence[Observation]) -> dict[str, Any]:

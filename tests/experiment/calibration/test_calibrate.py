@@ -106,6 +106,21 @@ def test_a_group_left_out_has_no_say(measured):
     assert {row["metric"] for row in rows} == {"tpot"}
 
 
+def test_a_step_whose_data_are_left_out_takes_what_another_step_fitted(measured):
+    write_points(measured / "other.csv", [(p.ttft, 1.2 * p.tpot) for p in read_points(measured / "points.csv")])
+    steps = [
+        recipe((name, file), metrics=("tpot",)).steps[0].model_copy(update={"builds": (build,)})
+        for build, name, file in (("synchronous", "made", "points.csv"), ("asynchronous", "other", "other.csv"))
+    ]
+    for order in (steps, steps[::-1]):
+        both = Recipe(engine="vllm", steps=tuple(order))
+        found = Calibrator(both, load_engine("vllm"), measured).fit(without="made")
+        lines = {line["builds"][0]: line["constants"] for line in found.steps}
+        assert lines["synchronous"] == lines["asynchronous"]
+        host = found.engine.named("synchronous").host
+        assert {"iteration": host.iteration, "sequence": host.sequence} == lines["asynchronous"]
+
+
 def test_fitted_profiles_say_on_what(measured, tmp_path):
     found = Calibrator(recipe(("made", "points.csv")), load_engine("vllm"), measured).fit()
     save_engine(with_provenance(found, "the command"), tmp_path / "mine.yaml")
