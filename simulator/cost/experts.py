@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from simulator.cost.linear import activation_bytes, gain
 from simulator.hardware.grid import Grid
@@ -61,13 +62,19 @@ class ExpertTimes:
             return self._roofline(hidden, experts, dtype, tokens)
         self.note = f"measured ({measured[0][0].library}){measured[0][1]}"
         self.most_tokens = float(min(grid.axes[0].knots[-1] for grid, _ in measured))
+        grids, read = [grid for grid, _ in measured], np.ones(1)
+        if all(grid.attributes["distribution"] == _EVEN for grid in grids):
+            # Spread evenly, as few tokens as experts reach all of them; by chance they do not.
+            read = _read(tokens, experts, self._ep)
+            tokens = np.maximum(tokens, experts.count / experts.top_k)
         # A GPU that holds more of every expert does all that this one does: where it was measured faster, a slow kernel
         # was timed here (TensorRT-LLM's for Llama 4 Scout on two GPUs took four times as long as on one).
-        seconds = _fastest([grid for grid, _ in measured], tokens)
+        seconds = _fastest(grids, tokens)
         if fuller := self._fuller(hidden, experts, dtype):
             most = _fastest(fuller, tokens)
             self.note += "; slow ones as a larger share" if (most < seconds).any() else ""
             seconds = np.fmin(seconds, most)
+        seconds *= read
         shape = experts.count // self._ep, experts.ffn // self._tp
         if self._untuned.factor == 1 or dtype not in _TUNED_TYPES or shape in self._untuned.tuned:
             return seconds
@@ -125,6 +132,14 @@ class ExpertTimes:
             return line.table(flops / (gain(self._profile, dtype) or 1.0), moved)
         # Rates of the type's own products; their launch may be one that experts do not have (vLLM's fp8_block).
         return own.model_copy(update={"launch": line.launch}).table(flops, moved)
+
+
+def _read(tokens: Float, experts: Experts, gpus: int) -> Float:
+    """Return the share of its experts that the GPU with most to read expects to, where tokens choose at random."""
+    held = experts.count // gpus
+    chosen = 1 - (1 - experts.top_k / experts.count) ** tokens
+    fewer = binom.cdf(np.arange(held), held, np.asarray(chosen)[..., None])  # at most 0, 1, ... of a GPU's experts
+    return np.asarray((1 - fewer**gpus).sum(axis=-1) / held)
 
 
 def _fastest(grids: Iterable[Grid], tokens: Float) -> Float:

@@ -40,9 +40,22 @@ def test_tokens_choose_unevenly_among_many_experts_and_evenly_among_few():
     both = [table(1e-6 * (1 + 8 * even), kind, distribution=name) for kind in (MANY, FEW)
             for even, name in enumerate(("power_law_1.2", "balanced"))]  # fmt: skip
     np.testing.assert_allclose(times(both).seconds(1024, MANY, "bfloat16", TOKENS), 1e-6 * TOKENS)
-    np.testing.assert_allclose(times(both).seconds(1024, FEW, "bfloat16", TOKENS), 9e-6 * TOKENS)
+    np.testing.assert_allclose(times(both).seconds(1024, FEW, "bfloat16", TOKENS[2:]), 9e-6 * TOKENS[2:])
     other = times([table(5e-6, distribution="balanced")])
-    np.testing.assert_allclose(other.seconds(1024, MANY, "bfloat16", TOKENS), 5e-6 * TOKENS)
+    np.testing.assert_allclose(other.seconds(1024, MANY, "bfloat16", TOKENS[2:]), 5e-6 * TOKENS[2:], rtol=1e-4)
+
+
+def test_few_tokens_read_the_experts_they_choose_at_random():
+    # One token in 4 (8 experts, two a token) would reach all, were they spread evenly.
+    one = times([table(9e-6, FEW, distribution="balanced")])
+    read = 1 - 0.75 ** np.array([1, 2, 8])
+    expected = 9e-6 * np.array([4, 4, 8]) * read
+    np.testing.assert_allclose(one.seconds(1024, FEW, "bfloat16", np.array([1.0, 2, 8])), expected)
+    # Over 4 GPUs all wait for the one with most: of two experts it reads one (unless all are unread), or both.
+    split = times([table(9e-6, FEW, ep=4, distribution="balanced")], ep=4)
+    some, both = 1 - (0.75**2) ** 4, 1 - (1 - 0.25**2) ** 4
+    took = split.seconds(1024, FEW, "bfloat16", np.array([1.0]))
+    np.testing.assert_allclose(took, 9e-6 * 4 * (some + both) / 2)
 
 
 def test_a_split_has_its_own_table():
