@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 from re import findall
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from simulator.cost.kernel_terms import KernelTerms
 from simulator.cost.layer_terms import LayerTerms, measured_layers
 from simulator.cost.parallelism import Parallelism
 from simulator.cost.pipeline import PipelineTerms
-from simulator.cost.sampling import TopPSampling
+from simulator.cost.sampling import DrawnTokens
 from simulator.cost.terms import Terms
 from simulator.hardware.engine_profile import Build, EngineProfile, Host
 from simulator.hardware.profile import Profile
@@ -22,6 +23,7 @@ from simulator.hardware.tables import Tables
 from simulator.model import Experts, LayerKind, Transformer
 
 Float = NDArray[np.float64]
+Sampling = Literal["greedy", "random", "top_p"]
 
 
 def build_cost(
@@ -33,13 +35,13 @@ def build_cost(
     parallel: Parallelism,
     adapt: Callable[[Terms], Terms] | None = None,
     *,
-    top_p: bool = False,
+    sampling: Sampling = "greedy",
 ) -> IterationCost:
     """Return what iterations of one instance cost; InputError where the model or the GPUs do not split that way.
 
     ``host`` is the build's, behind its server or in process. ``adapt`` changes what the kernels of one group of GPUs
-    take, before pipeline stages. ``top_p``: tokens are drawn from the most probable ones, for which the engine sorts
-    the logits.
+    take, before pipeline stages. ``sampling``: how tokens are chosen: the most probable, one drawn from all, or
+    from the most probable ones (top_p), for which the engine sorts the logits.
     """
     model.check_split(parallel.tensor, parallel.expert, parallel.pipeline)
     link = profile.allreduce
@@ -55,10 +57,11 @@ def build_cost(
         )
     untuned = Untuned(host.untuned_experts, frozenset(engine.tuned_experts))
     terms = _terms(model, profile, engine.kernels, build.captured, parallel, untuned)
-    if top_p:
-        if build.top_p_bytes is None:
-            raise InputError(f"sampling 'top_p': what it takes {engine.name} ({build.name}) was not measured")
-        terms = TopPSampling(terms, model.vocab, build.top_p_bytes, profile.memory.bandwidth)
+    if sampling != "greedy":
+        if build.draw_bytes is None or (sampling == "top_p" and build.top_p is None):
+            raise InputError(f"sampling '{sampling}': what it takes {engine.name} ({build.name}) was not measured")
+        sort = build.top_p if sampling == "top_p" else None
+        terms = DrawnTokens(terms, model.vocab, profile, build.draw_bytes, sort)
     if adapt is not None:
         terms = adapt(terms)
     if parallel.pipeline > 1:
@@ -83,7 +86,7 @@ def layer_costs(model: Transformer, host: Host) -> LayerCosts:
     return LayerCosts(
         always=experts * host.expert_layer + blocks * host.block_layer,
         launched=blocks * host.block_chunk,
-        least=model.layers * host.launch_layer,
+        least=model.layers * host.launch_layer + experts * host.launch_experts,
     )
 
 

@@ -140,7 +140,7 @@ class _Kind:
             self.host,
             self.parallel,
             lambda terms: techniques.terms(terms, parts),
-            top_p=spec.sampling == "top_p",
+            sampling=spec.sampling,
         )
         self.cost = techniques.cost(cost, parts)
         self._wrapped: Callable[[KVPool], KVPool] = lambda pool: techniques.pool(pool, parts)

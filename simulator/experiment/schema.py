@@ -125,10 +125,10 @@ class InstanceSpec(Strict):
     )
     max_model_len: CountOrAuto = Field("auto", description="longest prompt plus output in tokens; auto: the model's")
     prefix_caching: Switch = Field(True, description="keep finished prompts' KV blocks for requests that start alike")
-    sampling: Literal["greedy", "top_p"] = Field(
+    sampling: Literal["greedy", "random", "top_p"] = Field(
         "greedy",
-        description="how tokens are chosen: greedy takes the most probable; top_p draws from the most probable ones,"
-        " for which the engine sorts each request's logits",
+        description="how tokens are chosen: greedy takes the most probable; random draws from all; top_p draws from the"
+        " most probable ones, for which the engine sorts each request's logits",
     )
     shared_prefix_reads: Literal["once", "each"] = Field(
         "each",

@@ -26,7 +26,8 @@ class Host(_Section):
     ``intake`` is what a request spends in the server before the engine queues it, ``block_intake`` that of a model with
     weights in fp8 blocks. ``expert_layer`` is added for each layer with experts, ``block_layer`` for each layer whose
     weights are fp8 in blocks, and ``block_chunk`` for each of these in an iteration that replays no graph; such an
-    iteration takes at least ``launch_layer`` for each layer, for the host launches their kernels one by one.
+    iteration takes at least ``launch_layer`` for each layer and ``launch_experts`` for each with experts, for the host
+    launches their kernels one by one.
     ``prefill`` scales the kernels' time in iterations that replay no graph: clocks under sustained load.
     ``decode`` scales it in iterations without prompt chunks: launches that the tables timed but a graph of whole
     iterations hides. ``untuned_experts`` scales that of experts whose shape the engine has no tuned kernel for.
@@ -42,9 +43,25 @@ class Host(_Section):
     block_layer: DurationOrZero = 0.0
     block_chunk: DurationOrZero = 0.0
     launch_layer: DurationOrZero = 0.0
+    launch_experts: DurationOrZero = 0.0
     untuned_experts: Annotated[float, Field(ge=1, lt=3)] = 1.0
     prefill: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
     decode: Annotated[float, Field(gt=0.5, lt=2)] = 1.0
+
+
+class TopP(_Section):
+    """What cutting logits at a probability takes: memory traffic at the GPU's bandwidth, and a time for the launches.
+
+    ``logit_bytes`` are moved for each logit of each request. From ``many`` requests on (none: never) PyTorch sorts each
+    request's logits in a block of threads of its own: ``many_logit_bytes`` a logit then. So many blocks run side by
+    side on each streaming multiprocessor (``blocks_per_sm``); fewer take as long.
+    """
+
+    launches: DurationOrZero = 0.0
+    logit_bytes: Annotated[float, Field(ge=0)]
+    many: Annotated[int, Field(ge=1)] | None = None
+    many_logit_bytes: Annotated[float, Field(ge=0)] = 0.0
+    blocks_per_sm: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Build(_Section):
@@ -52,9 +69,9 @@ class Build(_Section):
 
     ``admission_lag``: iterations by which a decision runs ahead of what it knows; 1 under asynchronous scheduling.
     ``captured``: most tokens of an iteration that replays a CUDA graph, 0 for none, and ``captured_a_request`` (none:
-    any) for each request that may run at once. ``top_p_bytes``: bytes that
-    sampling by top-p moves for each logit of each request; none: not known. ``host`` holds with the engine's
-    HTTP server before it, ``in_process`` where requests are handed to the engine directly.
+    any) for each request that may run at once. ``draw_bytes``: bytes that drawing a
+    token moves for each logit, ``top_p``: what cutting them at a probability takes before; none: not known. ``host``
+    holds with the engine's HTTP server before it, ``in_process`` where requests are handed to the engine directly.
     """
 
     name: str
@@ -65,7 +82,8 @@ class Build(_Section):
     captured: Annotated[int, Field(ge=0)]
     captured_a_request: Annotated[int, Field(ge=1)] | None = None
     reserved_memory: Size
-    top_p_bytes: Annotated[float, Field(ge=0)] | None = None
+    draw_bytes: Annotated[float, Field(ge=0)] | None = None
+    top_p: TopP | None = None
     host: Host
     in_process: Host
     provenance: dict[str, str]

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from simulator.core.quantity import parse
-from simulator.hardware.engine_profile import EngineProfile, Host
+from simulator.hardware.engine_profile import EngineProfile, Host, TopP
 
 _UNITS = {"s": (("ms", 1e-3), ("us", 1e-6)), "B": (("GB", 1e9), ("MB", 1e6))}
 _KINDS = {"s": "duration", "B": "size"}
@@ -19,7 +20,9 @@ def save_engine(engine: EngineProfile, path: Path, title: str = "") -> None:
     for build in tree["builds"]:
         build["reserved_memory"] = _readable(build["reserved_memory"])
         for side in ("host", "in_process"):
-            build[side] = {name: _readable(value) for name, value in build[side].items() if not _neutral(name, value)}
+            build[side] = _said(Host, build[side])
+        if "top_p" in build:
+            build["top_p"] = _said(TopP, build["top_p"])
     text = yaml.dump(tree, Dumper=_Indented, sort_keys=False, allow_unicode=True, width=118)
     path.write_text((f"# {title}\n" if title else "") + text, encoding="utf-8")
 
@@ -35,10 +38,15 @@ class _Indented(yaml.SafeDumper):
         return super().represent_sequence(tag, sequence, flat)
 
 
-def _neutral(name: str, value: Any) -> bool:
-    """Tell whether a constant is at its default; those without one are always written."""
-    field = Host.model_fields[name]
-    return not field.is_required() and value == (f"{field.default!r}s" if isinstance(value, str) else field.default)
+def _said(section: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the readable values of a section that are not at their defaults; those without one are always written."""
+    said = {}
+    for name, value in values.items():
+        field = section.model_fields[name]
+        default = f"{field.default!r}s" if isinstance(value, str) else field.default
+        if field.is_required() or value != default:
+            said[name] = _readable(value)
+    return said
 
 
 def _readable(value: Any) -> Any:

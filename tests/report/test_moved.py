@@ -15,7 +15,7 @@ from simulator.report.trace_requests import read_requests
 EXPERIMENT = {
     "name": "moved",
     "workload": {
-        "arrivals": {"process": "poisson", "rate": "40/s"},
+        "arrivals": {"process": "poisson", "rate": "46/s"},
         "prompt": {"distribution": "uniform", "min": 20, "max": 900},
         "output": {"distribution": "uniform", "min": 1, "max": 200},
         "requests": 150,

@@ -68,8 +68,9 @@ def _simulate_point(point: Point, engine: str) -> dict[str, float]:
 
 
 def _saturated(path: Path, data: DataSet) -> list[Observation]:
+    columns = {"itl": "median_itl_ms", "itl_p99": "p99_itl_ms"}
     return [
-        Observation(data.group, data.kind, row, {"itl": row.latency("median_itl_ms")})
+        Observation(data.group, data.kind, row, {name: row.latency(columns[name]) for name in data.metrics})
         for row in read_rows(path, saturated.REQUIRED)
         if _chosen(row, data) and saturated.counts(row)
     ]
@@ -79,7 +80,7 @@ def _simulate_saturated(row: Row, engine: str) -> dict[str, float]:
     batch = round(row.latency("avg_batch_size"))
     setup = replace(saturated.setup_of(row), engine=engine)
     prediction = predict(setup, saturated.client_of(row, batch).workload(0))
-    return {"itl": saturated.steady_itl(prediction, batch)}
+    return {"itl": saturated.steady_itl(prediction, batch), "itl_p99": saturated.steady_itl(prediction, batch, 0.99)}
 
 
 def _open_loop(path: Path, data: DataSet) -> list[Observation]:

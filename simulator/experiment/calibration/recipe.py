@@ -12,8 +12,9 @@ from simulator.hardware.engine_profile import Host
 
 # By how much a constant is changed to see what it does: seconds, or shares. Larger than the noise of a simulation.
 TRIAL_STEPS = {"prefill": 0.03, "decode": 0.03, "sequence": 5e-6, "floor_sequence": 5e-6,
-               "iteration": 3e-4, "floor_iteration": 3e-4, "intake": 2e-3, "block_intake": 5e-3, "launch_layer": 1e-4,
-               "expert_layer": 1e-5, "block_layer": 1e-5, "block_chunk": 5e-5, "untuned_experts": 0.05}  # fmt: skip
+               "iteration": 3e-4, "floor_iteration": 3e-4, "intake": 2e-3, "block_intake": 5e-3,
+               "launch_layer": 1e-4, "launch_experts": 1e-4, "expert_layer": 1e-5, "block_layer": 1e-5,
+               "block_chunk": 5e-5, "untuned_experts": 0.05}  # fmt: skip
 
 
 class _Section(BaseModel):
@@ -27,7 +28,7 @@ class DataSet(_Section):
     kind: Literal["points", "saturated", "open_loop", "requests"]
     file: str
     where: dict[str, str | list[str]] = {}
-    metrics: Annotated[tuple[Literal["tpot", "ttft", "ttft_p99", "e2el", "itl"], ...], Field(min_length=1)]
+    metrics: Annotated[tuple[Literal["tpot", "ttft", "ttft_p99", "e2el", "itl", "itl_p99"], ...], Field(min_length=1)]
 
 
 class Step(_Section):

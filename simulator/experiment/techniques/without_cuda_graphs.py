@@ -39,7 +39,8 @@ class WithoutCudaGraphs(Technique):
         changed: dict[str, Any] = {"captured": 0}
         if self._layer is not None:
             hosts = {side: getattr(build, side) for side in ("host", "in_process")}
-            changed |= {side: host.model_copy(update={"launch_layer": self._layer}) for side, host in hosts.items()}
+            given = {"launch_layer": self._layer, "launch_experts": 0.0}
+            changed |= {side: host.model_copy(update=given) for side, host in hosts.items()}
         return build.model_copy(update=changed)
 
     def cost(self, cost: CostModel, parts: Parts) -> CostModel:

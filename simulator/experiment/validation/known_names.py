@@ -30,8 +30,8 @@ _PACKING = "|".join((*_IN_NAMES, *_SIXTEEN_BIT))
 _TUNING = rf"(?:quantized\.)?(?:{_PACKING})|instruct|chat|hf|it|base|thinking|dynamic|block|kv|\d{{4}}"
 _SUFFIX = re.compile(rf"-(?:{_TUNING}|(?:{_PACKING})-v\d)$")
 _PREFIX = re.compile(r"^(?:meta-llama-(?=llama)|meta-(?=llama)|nvidia-)")
-# Shapes whose published generation_config.json asks for top-p, which vLLM does where a request says nothing else; those
-# of Code Llama, Mixtral and gpt-oss do not.
+# Shapes whose published generation_config.json asks for top-p, which vLLM does where a request says nothing else. Where
+# it does not (Code Llama, Mixtral, gpt-oss), tokens are drawn from all, at temperature 1.
 _TOP_P = ("llama-2", "llama-3", "llama-4", "qwen2.5", "qwen3", "gemma-3", "minimax-m2", "deepseek-v3", "deepseek-r1")
 # What marks a GPU that has the name of a profile's in its own, and other memory, clocks or links.
 _OTHER_GPU = re.compile(r"gh200|\bmig\b|laptop|max-?q|4090[ _-]?d\b|(?<!\d)40 ?gb?\b")
@@ -72,9 +72,9 @@ def checkpoint_named(name: str, precision: str = "") -> Checkpoint:
     return Checkpoint(published, None)
 
 
-def default_sampling(model: str) -> str | None:
-    """Return how an engine chooses the tokens of a known model where requests do not say; None: greedily."""
-    return "top_p" if model.startswith(_TOP_P) else None
+def default_sampling(model: str) -> str:
+    """Return how vLLM chooses the tokens of a known model where requests do not say."""
+    return "top_p" if model.startswith(_TOP_P) else "random"
 
 
 def _as_published(name: str, model: str, own: Precision, wanted: str | None, named: bool) -> Checkpoint:

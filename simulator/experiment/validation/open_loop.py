@@ -24,7 +24,7 @@ ASSUMPTIONS = (
     "All outputs are as long as was asked for, and the time a token takes is that over these tokens: the client counts "
     "tokens of the text, tokenized again. By its count CodeLlama 34B makes more than was asked for, and Llama 2 7B a "
     "fifth less, though its latencies differ by a few percent alone, as those of outputs of one length do.",
-    "Tokens are chosen as each model's generation_config.json says: Llama 2 samples by top-p, the others do not.",
+    "Tokens are chosen as each model's generation_config.json says: Llama 2 by top-p, the others from all tokens.",
     "The stages of a run follow one another on one engine, with a pause in which it drains.",
     "Where requests failed, the first ones that were sent are those that completed.",
 )

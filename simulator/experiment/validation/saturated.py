@@ -12,20 +12,22 @@ from simulator.experiment.validation.known_engines import engine_named
 from simulator.experiment.validation.known_names import checkpoint_named, default_sampling, hardware_named
 from simulator.experiment.validation.measured_csv import Row, read_rows
 from simulator.experiment.validation.predict import Prediction, predict
+from simulator.experiment.validation.saturated_client import CHAT, TASKS, SaturatedClient
 from simulator.experiment.validation.scores import bias, error, grouped, mape
 from simulator.experiment.validation.setup import Setup
 from simulator.experiment.validation.workers import Listener, on_all
-from simulator.workload.generators.benchmark_client import BenchmarkClient
 
-PROMPT_TOKENS = 150
-VERSION = "0.11"
+VERSION, UTILIZATION = "0.11", 0.95
+_FIM = TASKS["sourcegraph-fim"].prompt_tokens
 ASSUMPTIONS = (
     f"Where the engine's version is not recorded, it is vLLM {VERSION} scheduling asynchronously, as the configuration "
     "files of the benchmark say.",
-    "Tokens are drawn by top-p, as the benchmark's client asks; gpt-oss, whose gaps have no room for a sort, greedily.",
-    f"Prompts, whose lengths were not recorded, have {PROMPT_TOKENS} tokens: chat is short beside the outputs.",
-    "Lengths are uniform between half and one and a half times the mean, so that requests come and go one by one.",
-    "A closed loop of the mean batch; only iterations with at least 95 % of it count.",
+    "Tokens are drawn as each model's generation_config.json says: gpt-oss from all, the others by top-p. An older "
+    "client of the benchmark asks for top-p everywhere, but gpt-oss's gaps have no room for a sort.",
+    f"Prompts have {CHAT.prompt_tokens:.0f} tokens on average (code to fill in: {_FIM:.0f}) and outputs of chat vary "
+    "as exponential ones do, those of GPQA half as much: so full KV caches say, whose tokens over the requests at once "
+    "are the mean context. Only mean outputs are recorded.",
+    "A closed loop of the mean batch; only iterations with at least 95 % of it, or all but one, count.",
 )
 LEAST_SEQUENCES, MOST_SEQUENCES = 8, 768
 GROUPS = ("model", "precision", "gpus", "parallelism", "task")
@@ -87,14 +89,14 @@ def _compare(row: Row, seed: int) -> dict[str, Any]:
     }
 
 
-def steady_itl(prediction: Prediction, batch: int) -> float:
-    """Return the median gap between tokens while (nearly) the whole batch decodes, in ms.
+def steady_itl(prediction: Prediction, batch: int, quantile: float = 0.5) -> float:
+    """Return a quantile of the gaps between tokens while (nearly) the whole batch runs, in ms.
 
     InputError where memory does not hold it most of the time.
     """
     runs = np.concatenate([ledger.runs() for ledger in prediction.ledgers])
     first, growth, iterations, decodes = (runs[:, RUN_COLUMNS.index(name)] for name in _RUN)
-    full = decodes >= _FULL * batch
+    full = decodes >= min(_FULL * batch, batch - 1)  # one may be prefilled
     tokens = iterations * decodes
     share = tokens[full].sum() / tokens.sum()
     if share < _MOSTLY:
@@ -102,13 +104,12 @@ def steady_itl(prediction: Prediction, batch: int) -> float:
     middle = (first + growth * (iterations - 1) / 2)[full]
     order = np.argsort(middle)
     weight = np.cumsum(tokens[full][order])
-    return float(middle[order][np.searchsorted(weight, weight[-1] / 2)]) / PS_PER_MS
+    return float(middle[order][np.searchsorted(weight, weight[-1] * quantile)]) / PS_PER_MS
 
 
-def client_of(row: Row, batch: int) -> BenchmarkClient:
+def client_of(row: Row, batch: int) -> SaturatedClient:
     """Return the closed loop that keeps a batch of this many requests."""
-    longest = round(1.5 * row.latency("avg_output_len"))
-    return BenchmarkClient(batch, round(1.5 * PROMPT_TOKENS), longest, requests=6 * batch, shortest=1 / 3)
+    return SaturatedClient(batch, row.latency("avg_output_len"), TASKS.get(row.text("task"), CHAT))
 
 
 def setup_of(row: Row) -> Setup:
@@ -127,6 +128,7 @@ def setup_of(row: Row) -> Setup:
         quantization=quantization,
         max_num_seqs=row.count("max_num_seqs"),
         sampling=default_sampling(model),
+        gpu_memory_utilization=UTILIZATION,
     )
 
 

@@ -114,5 +114,5 @@ def test_who_asks_for_top_p():
     assert [default_sampling(model) for model in ("qwen3-8b", "deepseek-v3", "mixtral-8x7b")] == [
         "top_p",
         "top_p",
-        None,
+        "random",
     ]

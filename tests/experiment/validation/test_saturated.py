@@ -79,9 +79,36 @@ def test_rows_that_cannot_be_compared_are_listed(tmp_path, row, reason):
     assert reason in verdict["not_covered"][0]["reason"]
 
 
+def test_a_later_quantile_is_an_iteration_with_a_prompt():
+    setup = Setup("h100_sxm", "llama-3.1-8b", max_num_seqs=64)
+    prediction = predict(setup, BenchmarkClient(8, 2000, 50, requests=80, shortest=0.5).workload(0))
+    median, late = steady_itl(prediction, 8), steady_itl(prediction, 8, 0.99)
+    assert late > 2 * median
+
+
+@pytest.mark.parametrize(
+    ("task", "prompt", "varies"), [("lm-arena-chat", 250, 1.0), ("gpqa", 250, 0.45), ("", 250, 1.0)]
+)
+def test_lengths_follow_the_laws_of_the_task(tmp_path, task, prompt, varies):
+    row = {"task": task, "avg_output_len": "700", "avg_batch_size": "256", "max_num_seqs": "256"}
+    (read,) = read_rows(write(tmp_path / "points.csv", row), REQUIRED)
+    workload = client_of(read, 256).workload(3)
+    prompts, outputs = workload.prompt_tokens, workload.output_tokens
+    assert len(prompts) == 6 * 256
+    assert prompts.mean() == pytest.approx(prompt, rel=0.1)
+    assert outputs.mean() == pytest.approx(700, rel=0.01)
+    assert outputs.std() / outputs.mean() == pytest.approx(varies, rel=0.03)
+    assert sorted(prompts) == sorted(client_of(read, 256).workload(4).prompt_tokens), "the seed sets the order alone"
+
+
 def test_experts_run_whole_where_the_row_says_so(tmp_path):
     row = {"model_id": "Qwen/Qwen3-30B-A3B-Instruct-2507", "num_gpus": "2", "par_expert_parallel": "2"}
     (read,) = read_rows(write(tmp_path / "points.csv", row), REQUIRED)
     setup = setup_of(read)
     assert (setup.tensor_parallel, setup.expert_parallel, setup.asynchronous) == (2, True, True)
     assert (setup.version, setup.sampling) == ("0.11", "top_p")
+
+
+def test_gpt_oss_draws_from_all_tokens(tmp_path):
+    (read,) = read_rows(write(tmp_path / "points.csv", {"model_id": "openai/gpt-oss-20b"}), REQUIRED)
+    assert setup_of(read).sampling == "random"
