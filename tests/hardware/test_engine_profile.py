@@ -36,7 +36,8 @@ def test_an_engine_is_named_as_its_file_and_its_constants_are_few_and_have_a_sou
         assert {"host", "reserved_memory"} <= set(build.provenance)
         for host in (build.host, build.in_process):
             used = [key for key, field in CONSTANTS.items() if getattr(host, key) not in (0, field.default)]
-            assert len(used) <= 8, "more constants fit anything"
+            fitted = [key for key in used if key not in build.provenance]  # others are published, or assumed
+            assert len(fitted) <= 8, "more constants fit anything"
 
 
 @pytest.mark.parametrize(
