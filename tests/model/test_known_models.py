@@ -170,17 +170,18 @@ def test_only_the_experts_of_kimi_k2_thinking_have_4_bits():
 
 
 @pytest.mark.parametrize(
-    ("name", "sixteen_bit"),
+    ("name", "kv", "sixteen_bit"),
     [
         # As the repositories' hf_quant_config.json exclude them; embedding, head and router are 16 bit in all.
-        ("deepseek-v3-nvfp4", {"attention"}),
-        ("minimax-m2.5-nvfp4", {"attention", "attention_output"}),
-        ("qwen3-235b-a22b-nvfp4", set()),
+        ("deepseek-v3-nvfp4", "fp8", {"attention"}),
+        ("deepseek-r1-nvfp4", "bfloat16", {"attention", "attention_output"}),
+        ("minimax-m2.5-nvfp4", "fp8", {"attention", "attention_output"}),
+        ("qwen3-235b-a22b-nvfp4", "fp8", set()),
     ],
 )
-def test_what_nvidias_nvfp4_checkpoints_leave_in_16_bit(name, sixteen_bit):
+def test_what_nvidias_nvfp4_checkpoints_leave_in_16_bit(name, kv, sixteen_bit):
     precision = load_model(name).precision
-    assert (precision.experts, precision.kv) == ("nvfp4", "fp8")
+    assert (precision.experts, precision.kv) == ("nvfp4", kv)
     kept = {part for part in ("attention", "attention_output") if getattr(precision, part) == "bfloat16"}
     assert kept == sixteen_bit
 

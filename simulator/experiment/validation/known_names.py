@@ -86,6 +86,8 @@ def _as_published(name: str, model: str, own: Precision, wanted: str | None, nam
     dtype = next(each for each in parts if each != "bfloat16")
     asked, has = _BITS.get(wanted or "", _BITS[dtype]), _BITS[dtype]
     if asked < has or (named and asked != has):
+        if wanted and (published := _published(model, wanted)):
+            return Checkpoint(published, None)
         raise NotCovered(f"model '{name}' is known in {dtype}, not in {wanted}")
     return Checkpoint(model, None)
 

@@ -32,6 +32,8 @@ from simulator.experiment.validation.known_names import NotCovered, checkpoint_n
         ("hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4", "llama-3.1-70b", "awq"),
         ("moonshotai/Kimi-K2-Instruct-0905", "kimi-k2", None),
         ("moonshotai/Kimi-K2-Thinking", "kimi-k2-thinking", None),
+        ("nvidia/DeepSeek-R1-0528-FP4", "deepseek-r1-nvfp4", None),
+        ("nvidia/DeepSeek-R1-0528-FP4-V2", "deepseek-v3-nvfp4", None),
     ],
 )
 def test_a_checkpoint_is_found_by_any_of_its_names(name, model, quantization):
@@ -52,6 +54,7 @@ def test_a_checkpoint_is_found_by_any_of_its_names(name, model, quantization):
         ("openai/gpt-oss-120b", "w4a16_mxfp4", "gpt-oss-120b", None),
         ("openai/gpt-oss-120b", "fp8", "gpt-oss-120b", None),
         ("deepseek-ai/DeepSeek-R1-0528", "fp8", "deepseek-v3", None),
+        ("deepseek-ai/DeepSeek-R1", "fp4", "deepseek-v3-nvfp4", None),
         ("nvidia/Llama-3.1-8B-Instruct-FP8", "bfloat16", "llama-3.1-8b-fp8", None),
     ],
 )
@@ -62,8 +65,8 @@ def test_a_column_says_the_precision_where_the_name_does_not(name, precision, mo
 @pytest.mark.parametrize(
     ("name", "precision", "reason"),
     [
-        ("nvidia/DeepSeek-R1-0528-FP4-v2", "", "known in fp8_block, not in nvfp4"),
-        ("deepseek-ai/DeepSeek-R1", "nvfp4", "known in fp8_block, not in nvfp4"),
+        ("nvidia/Kimi-K2-Instruct-FP4", "", "known in fp8_block, not in nvfp4"),
+        ("moonshotai/Kimi-K2-Instruct", "nvfp4", "known in fp8_block, not in nvfp4"),
         ("unsloth/gpt-oss-120b-BF16", "", "known in mxfp4, not in bfloat16"),
         ("nvidia/NVIDIA-Nemotron-Nano-9B-v2", "", "is not known"),
         ("deepseek-ai/DeepSeek-V3.2-Exp", "", "is not known"),
