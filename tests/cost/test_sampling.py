@@ -72,14 +72,14 @@ def test_an_engine_whose_sampler_was_not_measured_is_refused():
                    sampling="top_p")  # fmt: skip
 
 
-# What vLLM's own benchmark took on an H100 with PyTorch's sort, in ms (its pull requests 32558 and 33538): the cut at a
-# probability alone, without the draw.
+# What vLLM's own benchmark took with PyTorch's sort, in ms (its pull requests 32558 and 33538; the GPU, not named, is
+# taken for the H100 of 25824 and 42191): the cut at a probability alone, without the draw.
 @pytest.mark.parametrize(
     ("requests", "vocab", "measured"),
     [(56, 32768, 0.39), (48, 131072, 1.22), (256, 131072, 4.26), (512, 131072, 8.79), (1024, 131072, 16.3),
      (512, 32768, 2.25), (1024, 32768, 4.24)],
 )  # fmt: skip
-def test_vllm_sorts_as_long_as_measured_on_an_h100(requests, vocab, measured):
+def test_vllm_sorts_as_long_as_was_measured(requests, vocab, measured):
     profile, top_p = load_profile("h100_sxm"), load_engine("vllm").build("0.12").top_p
     sorted_ = DrawnTokens(PLAIN, vocab, profile, 0.0, top_p)
     took = (sorted_.sample(np.array([requests])) - PLAIN.sample(np.array([requests])))[0]

@@ -6,6 +6,7 @@ from typing import Any
 from simulator.core import InputError
 from simulator.core.quantity import Duration
 from simulator.cost.base import CostModel
+from simulator.cost.build import layer_costs
 from simulator.cost.wrapped import WrappedCost
 from simulator.experiment.schema import Experiment
 from simulator.experiment.techniques.base import Parts, Technique
@@ -51,4 +52,5 @@ class WithoutCudaGraphs(Technique):
                 f"the profile of engine {parts.engine.name} has no time for layers without a graph in this setting",
                 hint="give the host's time to launch a layer: layer: 200us",
             )
-        return WrappedCost(cost, f"no CUDA graphs: {layer * 1e6:.0f} us to launch each of {parts.model.layers} layers")
+        least = layer_costs(parts.model, parts.host).least
+        return WrappedCost(cost, f"no CUDA graphs: {least * 1e3:.3g} ms to launch {parts.model.layers} layers")
